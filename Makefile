@@ -1,0 +1,35 @@
+# Two commands do everything: `make demo` restores images, `make test` passes the tests.
+# Each sets up its own environment in .venv first.
+
+PYTHON ?= python3
+# The version that the figures in this repository were measured with; any torch >= 2.10 works.
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check bench clean
+
+# make VARIABLE=... : installs when a build file or a compiled source changed
+$(VENV)/.installed: pyproject.toml setup.py CMakeLists.txt $(shell find csrc kernels -type f 2>/dev/null)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip "setuptools>=77" wheel cmake ninja
+	$(BIN)/pip install --quiet "$(TORCH)" numpy
+	$(BIN)/pip install --quiet --no-build-isolation -e ".[all,test,dev]"
+	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/python examples/demo.py --output demo
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only
+
+clean:
+	rm -rf $(VENV) build demo *.egg-info
