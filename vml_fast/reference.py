@@ -1,0 +1,128 @@
+"""VML-MAP in plain eager PyTorch: the specification that every fast path agrees with.
+
+No fused op and no analytic shortcut: the denoiser as a whole, one `torch.autograd.grad` through it,
+and the operator's SVD written out. The "before" of every speed ratio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vml_fast.errors import InputError
+from vml_fast.operators.base import LinearOperator, SVDOperator
+from vml_fast.preconditioners import coefficients
+from vml_fast.schedules import SIGMA_MAX, SIGMA_MIN, edm_schedule
+from vml_fast.solvers.base import Noise
+
+
+def weights(
+    operator: SVDOperator,
+    y: Tensor,
+    sigma: Tensor,
+    noise_std: Tensor,
+    preconditioner: str | None,
+    prior_weight: float | str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """s, alpha and beta in the spectral layout, and beta where V is not stored, in y's dtype."""
+    layout = operator.spectral_measurement(y)
+    s = operator.spectral_singular_values().to(y.device)
+    s = s.expand(torch.broadcast_shapes(s.shape, layout.shape))
+    kept = operator.spectral_retained().to(y.device).expand(s.shape)
+    settings: dict[str, Any] = {
+        "norm": s.flatten(1).amax(1),
+        "sigma_t": sigma.to(y.device),
+        "noise_std": noise_std.to(y.device),
+        "preconditioner": preconditioner,
+        "prior_weight": prior_weight,
+    }
+    nothing = s.new_zeros(len(y), 1, 1, 1)
+    outside = coefficients(nothing, nothing > 0, **settings).beta
+    alpha, beta = coefficients(s, kept, **settings)
+    return s.to(y), alpha.to(y), beta.to(y), outside.to(y)
+
+
+def vml_map(
+    denoiser: Callable[..., Tensor],
+    operator: LinearOperator,
+    y: Tensor,
+    *,
+    noise_std: float | Tensor = 0.0,
+    steps: int = 20,
+    inner_steps: int = 10,
+    preconditioner: str | None = "auto",
+    prior_weight: float | str = "auto",
+    stop_sigma: float | Tensor | None = None,
+    seed: int | Sequence[int] | Tensor = 0,
+    sample_index: Sequence[int] | Tensor | None = None,
+    condition: dict[str, Any] | None = None,
+) -> Tensor:
+    """Restore a batch: VML-MAP (arXiv 2512.10524), all four forms.
+
+    Args:
+        denoiser: D(x, sigma), any callable.
+        operator: H, with an SVD.
+        y: (B, *measurement_shape).
+        noise_std: sigma_y, one number or (B,).
+        steps: N.
+        inner_steps: K.
+        preconditioner: None, "auto", "pseudo_inverse" or "noise_aware".
+        prior_weight: "auto" or a number in [0, 1].
+        stop_sigma: tau, one number or (B,); None for no stop.
+        seed: an int or (B,).
+        sample_index: (B,), by default 0 ... B-1.
+        condition: keywords of the denoiser.
+
+    Returns:
+        (B, C, H, W) restored images.
+
+    Raises:
+        InputError: the operator has no SVD.
+    """
+    if not isinstance(operator, SVDOperator) or not operator.has_svd:
+        raise InputError("operator has no SVD, which the reference needs; use VMLMAP for it.")
+    batch = len(y)
+    sigma_y = torch.as_tensor(noise_std, dtype=torch.float64).expand(batch)
+    tau = torch.as_tensor(0.0 if stop_sigma is None else stop_sigma, dtype=torch.float64)
+    tau = tau.expand(batch).to(y.device)
+    levels = edm_schedule(
+        steps,
+        sigma_min=max(SIGMA_MIN, getattr(denoiser, "sigma_min", SIGMA_MIN)),
+        sigma_max=min(SIGMA_MAX, getattr(denoiser, "sigma_max", SIGMA_MAX)),
+    )
+    noise = Noise(seed, sample_index, (batch, *operator.image_shape), y)
+    measured = operator.spectral_measurement(y)
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        return denoiser(x, sigma.to(x).expand(batch), **(condition or {}))
+
+    def bracket(x: Tensor, denoised: Tensor) -> Tensor:
+        r = measured - s * operator.spectral(denoised)
+        p = operator.spectral(denoised - x)
+        v = operator.spatial(alpha * r + beta * p)
+        if not operator.complete:
+            v = v + outside * (denoised - x - operator.spatial(p))
+        return v
+
+    x = levels[0].to(y) * noise.draw(0)
+    for i, sigma in enumerate(levels):
+        s, alpha, beta, outside = weights(operator, y, sigma, sigma_y, preconditioner, prior_weight)
+        optimized = (sigma.to(tau) > tau).to(y).reshape(-1, 1, 1, 1)
+        for _ in range(inner_steps if bool(optimized.any()) else 0):
+            x.requires_grad_(True)
+            denoised = denoise(x, sigma)
+            with torch.no_grad():
+                v = bracket(x, denoised)
+            (step,) = torch.autograd.grad(denoised, x, v)
+            x = (x + optimized * step).detach()
+        with torch.no_grad():
+            denoised = denoise(x, sigma)
+        if i + 1 < steps:
+            following = levels[i + 1]
+            ddim = (following.to(tau) <= tau).reshape(-1, 1, 1, 1)
+            deviation = (following / sigma).to(y) * (x - denoised)
+            x = denoised + torch.where(ddim, deviation, following.to(y) * noise.draw(i + 1))
+    return denoised

@@ -1,0 +1,1 @@
+"""Runners of the inner loop: the network, the bracket and the update."""

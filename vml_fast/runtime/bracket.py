@@ -1,0 +1,209 @@
+"""The bracket v of one inner step, x <- x + J^T v, for every kind of operator.
+
+A bracket is built once per solve, told the coefficients at every noise level, and called K times
+per level with the network's raw output F. It returns v and the cotangent c_out v in F's dtype.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from vml_fast.operators.base import LinearOperator, SVDOperator
+from vml_fast.operators.cg import conjugate_gradient
+from vml_fast.preconditioners import (
+    Coefficients,
+    coefficients,
+    null_space_weight,
+    plain_coefficients,
+    uses_pseudo_inverse,
+)
+from vml_fast.runtime.problem import Level, Problem, column, denoised_image
+
+CG_TOLERANCE = 1e-6
+CG_ITERATIONS = 200
+
+
+class Bracket(ABC):
+    """Computes v = step_size V( alpha (U^T y - s V^T D) + beta V^T (D - x) )."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.noise_std = problem.noise_std.to(problem.y.device)
+        self.level: Level | None = None
+
+    def set_level(self, level: Level) -> None:
+        """Compute everything that depends on the noise level alone."""
+        self.level = level
+        self.scale = column(level.active * self.problem.step_size, self.problem.y)
+
+    def __call__(self, output: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """v in the dtype of x, and the network's cotangent c_out v in the dtype of `output`."""
+        assert self.level is not None
+        v = self.direction(x, denoised_image(self.level, x, output))
+        out = column(self.level.scalings.out, v)
+        return v, (out * v).to(output.dtype)
+
+    @abstractmethod
+    def direction(self, x: Tensor, denoised: Tensor) -> Tensor:
+        """v from the state and the denoised image, both (B, C, H, W)."""
+
+
+class SpectralBracket(Bracket):
+    """Any operator with an SVD: one transform of D (two with a prior term) and one back."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        assert isinstance(problem.operator, SVDOperator)
+        self.operator: SVDOperator = problem.operator
+        self.measured = self.operator.spectral_measurement(problem.y)
+        self.s = self._batched(self.operator.spectral_singular_values())
+        self.kept = self._batched(self.operator.spectral_retained())
+        self.norm = self.s.flatten(1).amax(1)
+
+    def _batched(self, values: Tensor) -> Tensor:
+        """Shared singular values with a leading batch dimension of 1."""
+        missing = self.measured.ndim - values.ndim
+        return values.reshape(*(1,) * missing, *values.shape).to(self.measured.device)
+
+    def set_level(self, level: Level) -> None:
+        """Compute what depends on the noise level alone."""
+        super().set_level(level)
+        alpha, beta = self._coefficients(self.s, self.kept)
+        scale = column(level.active * self.problem.step_size, self.s)
+        dtype = self.problem.y.dtype
+        self.has_prior = bool((beta != 0).any())
+        self.denoised_weight = (scale * (beta - alpha * self.s)).to(dtype)
+        self.state_weight = (scale * beta).to(dtype)
+        self.target = (scale * alpha).to(dtype) * self.measured
+        if not self.operator.complete:
+            self.outside_weight = (scale.reshape(-1) * self._outside_beta()).to(dtype)
+            self.has_prior |= bool((self.outside_weight != 0).any())
+
+    def _coefficients(self, s: Tensor, kept: Tensor) -> Coefficients:
+        assert self.level is not None
+        return coefficients(
+            s,
+            kept,
+            norm=self.norm,
+            sigma_t=self.level.sigma.to(s.device),
+            noise_std=self.noise_std,
+            preconditioner=self.problem.preconditioner,
+            prior_weight=self.problem.prior_weight,
+        )
+
+    def _outside_beta(self) -> Tensor:
+        """beta, (B,), on the null space that an incomplete basis V leaves out."""
+        zero = self.s.new_zeros(1, 1)
+        return self._coefficients(zero, zero > 0).beta.reshape(-1)
+
+    def direction(self, x: Tensor, denoised: Tensor) -> Tensor:
+        """V( alpha (U^T y - s V^T D) + beta V^T (D - x) ), and the part that V leaves out."""
+        spectrum = self.operator.spectral(denoised)
+        weighted = torch.addcmul(self.target, self.denoised_weight, spectrum)
+        if not self.has_prior:
+            return self.operator.spatial(weighted)
+        state = self.operator.spectral(x)
+        v = self.operator.spatial(weighted - self.state_weight * state)
+        if not self.operator.complete:
+            outside = denoised - x - self.operator.spatial(spectrum - state)
+            v = v + column(self.outside_weight, outside) * outside
+        return v
+
+
+class PlainBracket(Bracket):
+    """No preconditioner and no SVD: v = a H^T (y - H D) + b (D - x)."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.norm = self.noise_std.new_tensor([problem.operator.norm()])
+
+    def set_level(self, level: Level) -> None:
+        """Compute what depends on the noise level alone."""
+        super().set_level(level)
+        one = torch.ones(1, dtype=torch.float64, device=self.noise_std.device)
+        sigma_t = level.sigma.to(one.device)
+        data, prior = plain_coefficients(one, self.norm, sigma_t, self.noise_std)
+        self.data_weight = self.scale * column(data, self.scale)
+        self.prior_weight = self.scale * column(prior, self.scale)
+
+    def direction(self, x: Tensor, denoised: Tensor) -> Tensor:
+        """A H^T (y - H D) + b (D - x)."""
+        operator = self.problem.operator
+        pull = operator.adjoint(self.problem.y - operator.forward(denoised))
+        return _match(self.data_weight, x) * pull + _match(self.prior_weight, x) * (denoised - x)
+
+
+class ConjugateGradientBracket(Bracket):
+    """Both preconditioners where H has no SVD, by conjugate gradients on the same equations.
+
+    With P = H^+ H, w the null-space weight, a = sigma_t^2 / (sigma_t^2 + sigma_y^2) and b = 1 - a:
+
+        pseudo_inverse:  v = H^+ ( a (y - H D) + (b - w) H (D - x) ) + w (D - x)
+        noise_aware:     v = H^T G ( y - H D - H (D - x) ) + w (D - x) + (1 - w) P (D - x)
+                         G = sigma_t^2 ( sigma_t^2 H H^T + sigma_y^2 I )^-1
+    """
+
+    def set_level(self, level: Level) -> None:
+        """Compute what depends on the noise level alone."""
+        super().set_level(level)
+        sigma_t = level.sigma.to(self.noise_std.device)
+        like = self.problem.y
+        assert self.problem.preconditioner is not None
+        self.inverse = uses_pseudo_inverse(self.problem.preconditioner, self.noise_std)
+        weight = null_space_weight(self.problem.prior_weight, sigma_t, self.noise_std)
+        self.null_weight = column(weight, like)
+        self.prior = column(self.noise_std**2 / (sigma_t**2 + self.noise_std**2), like)
+        self.ratio = column(self.noise_std**2 / sigma_t**2, like)
+
+    def direction(self, x: Tensor, denoised: Tensor) -> Tensor:
+        """The form of each sample, by one or two solves with H H^T."""
+        operator = self.problem.operator
+        pull = self.problem.y - operator.forward(denoised)
+        toward = denoised - x
+        measured = operator.forward(toward)
+        inverse = self.inverse.reshape(-1, 1, 1, 1)
+        parts = []
+        if bool(self.inverse.any()):
+            parts.append(self._pseudo_inverse(pull, measured))
+        if not bool(self.inverse.all()):
+            parts.append(self._noise_aware(pull, measured))
+        v = parts[0] if len(parts) == 1 else torch.where(inverse, parts[0], parts[1])
+        return _match(self.scale, x) * (v + _match(self.null_weight, x) * toward)
+
+    def _pseudo_inverse(self, pull: Tensor, measured: Tensor) -> Tensor:
+        target = (1.0 - self.prior) * pull + (self.prior - self.null_weight) * measured
+        return self.problem.operator.pseudo_inverse(target)
+
+    def _noise_aware(self, pull: Tensor, measured: Tensor) -> Tensor:
+        operator = self.problem.operator
+        noiseless = self.inverse.reshape(self.ratio.shape)
+        ratio = torch.where(noiseless, torch.ones_like(self.ratio), self.ratio)
+        solution = conjugate_gradient(
+            lambda z: operator.forward(operator.adjoint(z)) + ratio * z,
+            pull - measured,
+            tol=CG_TOLERANCE,
+            max_iter=CG_ITERATIONS,
+        )
+        v = operator.adjoint(solution)
+        if bool((self.null_weight == 1).all()):
+            return v
+        inside = operator.pseudo_inverse((1.0 - self.null_weight) * measured)
+        return v + inside
+
+
+def _match(values: Tensor, x: Tensor) -> Tensor:
+    """Per-sample factors reshaped from the measurement's rank to the image's."""
+    return values.reshape(-1, *(1,) * (x.ndim - 1))
+
+
+def make_bracket(problem: Problem) -> Bracket:
+    """The bracket for an operator: by its SVD, else by H and H^T alone."""
+    operator: LinearOperator = problem.operator
+    if operator.has_svd:
+        return SpectralBracket(problem)
+    if problem.preconditioner is None:
+        return PlainBracket(problem)
+    return ConjugateGradientBracket(problem)

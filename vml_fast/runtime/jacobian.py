@@ -1,0 +1,78 @@
+"""Products with the Jacobian of the network: the inner step's only derivative.
+
+J is symmetric for an exact denoiser (J = Cov[x0 | x_t] / sigma_t^2), so J v may stand in for J^T v:
+forward mode keeps no activations, and a finite difference needs no derivative at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vml_fast.errors import InputError
+
+Jacobian = Literal["vjp", "jvp", "finite_difference"]
+JACOBIANS: tuple[Jacobian, ...] = ("vjp", "jvp", "finite_difference")
+"""`vjp` is exact; the two others hold as far as the denoiser's Jacobian is symmetric."""
+
+Network = Callable[[Tensor], Tensor]
+
+
+def check_jacobian(name: str) -> str:
+    """The name itself, or one sentence on which names exist."""
+    if name not in JACOBIANS:
+        raise InputError(f"jacobian is {name!r}; it must be one of {', '.join(JACOBIANS)}.")
+    return name
+
+
+def vjp(network: Network, u: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """F(u) and the function c -> (dF/du)^T c, by reverse mode."""
+    leaf = u.detach().requires_grad_(True)
+    with torch.enable_grad():
+        output = network(leaf)
+
+    def product(cotangent: Tensor) -> Tensor:
+        if output.grad_fn is None:  # a constant network
+            return torch.zeros_like(leaf)
+        return torch.autograd.grad(output, leaf, cotangent)[0]
+
+    return output.detach(), product
+
+
+def jvp(network: Network, u: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """F(u) and c -> (dF/du) c, by forward mode: one more forward, no activations kept."""
+    with torch.no_grad():
+        output = network(u)
+
+    def product(tangent: Tensor) -> Tensor:
+        return torch.func.jvp(network, (u,), (tangent.to(u.dtype),))[1]
+
+    return output, product
+
+
+def finite_difference(
+    network: Network, u: Tensor, step: Tensor
+) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """F(u) and c -> (F(u + h c/|c|) - F(u)) |c| / h per sample: two forwards, no derivative.
+
+    Args:
+        network: the map F.
+        u: (B, C, H, W) its input.
+        step: (B,) h, the length of the displacement in units of u.
+    """
+    with torch.no_grad():
+        output = network(u)
+
+    def product(tangent: Tensor) -> Tensor:
+        shape = (-1, *(1,) * (u.ndim - 1))
+        length = tangent.float().flatten(1).norm(dim=1).to(u.dtype)
+        scale = torch.where(length > 0, step.to(u.dtype) / length, torch.zeros_like(length))
+        with torch.no_grad():
+            moved = network(u + scale.reshape(shape) * tangent.to(u.dtype))
+        back = torch.where(length > 0, length / step.to(u.dtype), torch.zeros_like(length))
+        return (moved - output) * back.reshape(shape)
+
+    return output, product
