@@ -15,8 +15,8 @@ from torch import Tensor
 from vml_fast.errors import InputError
 from vml_fast.operators.base import LinearOperator, SVDOperator
 from vml_fast.preconditioners import coefficients
+from vml_fast.runtime.noise import Noise
 from vml_fast.schedules import SIGMA_MAX, SIGMA_MIN, edm_schedule
-from vml_fast.solvers.base import Noise
 
 
 def weights(

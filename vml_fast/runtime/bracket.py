@@ -2,6 +2,7 @@
 
 A bracket is built once per solve, told the coefficients at every noise level, and called K times
 per level with the network's raw output F. It returns v and the cotangent c_out v in F's dtype.
+The operators of `vml_fast.runtime.fused` do all of it in one pass; this file serves the others.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from vml_fast.operators.base import LinearOperator, SVDOperator
+from vml_fast.denoisers.base import per_image
+from vml_fast.operators.base import SVDOperator
 from vml_fast.operators.cg import conjugate_gradient
+from vml_fast.ops import resolve
 from vml_fast.preconditioners import (
     Coefficients,
     coefficients,
@@ -20,38 +23,75 @@ from vml_fast.preconditioners import (
     plain_coefficients,
     uses_pseudo_inverse,
 )
-from vml_fast.runtime.problem import Level, Problem, column, denoised_image
+from vml_fast.runtime.problem import Level, Problem, column
 
 CG_TOLERANCE = 1e-6
 CG_ITERATIONS = 200
 
 
 class Bracket(ABC):
-    """Computes v = step_size V( alpha (U^T y - s V^T D) + beta V^T (D - x) )."""
+    """Computes v = step_size V( alpha (U^T y - s V^T D) + beta V^T (D - x) ) from F and x."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.noise_std = problem.noise_std.to(problem.y.device)
-        self.level: Level | None = None
 
     def set_level(self, level: Level) -> None:
         """Compute everything that depends on the noise level alone."""
         self.level = level
-        self.scale = column(level.active * self.problem.step_size, self.problem.y)
+        self.scale = level.active.to(self.noise_std) * self.problem.step_size
 
+    def coefficients(self, s: Tensor, kept: Tensor, norm: Tensor) -> Coefficients:
+        """alpha and beta at the present level, with step size and activity folded in."""
+        alpha, beta = coefficients(
+            s,
+            kept,
+            norm=norm,
+            sigma_t=self.level.sigma.to(s.device),
+            noise_std=self.noise_std,
+            preconditioner=self.problem.preconditioner,
+            prior_weight=self.problem.prior_weight,
+        )
+        scale = column(self.scale, s)
+        return Coefficients(scale * alpha, scale * beta)
+
+    def packed(self, alpha: Tensor, beta: Tensor, beta_null: Tensor) -> Tensor:
+        """The (B, 5) coefficients of a bracket op, from (B,) columns."""
+        skip, out = self.level.scalings.skip, self.level.scalings.out
+        columns = (skip.to(alpha), out.to(alpha), alpha, beta, beta_null)
+        return torch.stack(torch.broadcast_tensors(*columns), dim=1).to(self.problem.y.dtype)
+
+    @abstractmethod
     def __call__(self, output: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """v in the dtype of x, and the network's cotangent c_out v in the dtype of `output`."""
-        assert self.level is not None
-        v = self.direction(x, denoised_image(self.level, x, output))
-        out = column(self.level.scalings.out, v)
-        return v, (out * v).to(output.dtype)
+
+
+class GeneralBracket(Bracket):
+    """A bracket whose direction is computed in image space by the operator itself."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        like = problem.y
+        self.denoise = resolve("denoised_stack", problem.backend, like.device, like.dtype)
+        self.finish = resolve("general_bracket", problem.backend, like.device, like.dtype)
+
+    def set_level(self, level: Level) -> None:
+        """Compute everything that depends on the noise level alone."""
+        super().set_level(level)
+        one = torch.ones_like(self.noise_std)
+        self.whole = self.packed(one, 0 * one, 0 * one)
+
+    def __call__(self, output: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """v and its cotangent, around `direction`."""
+        denoised = self.denoise(output, x, self.whole, False)[0]
+        return self.finish(output, x, self.direction(x, denoised), self.whole)
 
     @abstractmethod
     def direction(self, x: Tensor, denoised: Tensor) -> Tensor:
         """v from the state and the denoised image, both (B, C, H, W)."""
 
 
-class SpectralBracket(Bracket):
+class SpectralBracket(GeneralBracket):
     """Any operator with an SVD: one transform of D (two with a prior term) and one back."""
 
     def __init__(self, problem: Problem) -> None:
@@ -71,33 +111,20 @@ class SpectralBracket(Bracket):
     def set_level(self, level: Level) -> None:
         """Compute what depends on the noise level alone."""
         super().set_level(level)
-        alpha, beta = self._coefficients(self.s, self.kept)
-        scale = column(level.active * self.problem.step_size, self.s)
+        alpha, beta = self.coefficients(self.s, self.kept, self.norm)
         dtype = self.problem.y.dtype
         self.has_prior = bool((beta != 0).any())
-        self.denoised_weight = (scale * (beta - alpha * self.s)).to(dtype)
-        self.state_weight = (scale * beta).to(dtype)
-        self.target = (scale * alpha).to(dtype) * self.measured
+        self.denoised_weight = (beta - alpha * self.s).to(dtype)
+        self.state_weight = beta.to(dtype)
+        self.target = alpha.to(dtype) * self.measured
         if not self.operator.complete:
-            self.outside_weight = (scale.reshape(-1) * self._outside_beta()).to(dtype)
+            self.outside_weight = self._outside_beta().to(dtype)
             self.has_prior |= bool((self.outside_weight != 0).any())
-
-    def _coefficients(self, s: Tensor, kept: Tensor) -> Coefficients:
-        assert self.level is not None
-        return coefficients(
-            s,
-            kept,
-            norm=self.norm,
-            sigma_t=self.level.sigma.to(s.device),
-            noise_std=self.noise_std,
-            preconditioner=self.problem.preconditioner,
-            prior_weight=self.problem.prior_weight,
-        )
 
     def _outside_beta(self) -> Tensor:
         """beta, (B,), on the null space that an incomplete basis V leaves out."""
         zero = self.s.new_zeros(1, 1)
-        return self._coefficients(zero, zero > 0).beta.reshape(-1)
+        return self.coefficients(zero, zero > 0, self.norm).beta.reshape(-1)
 
     def direction(self, x: Tensor, denoised: Tensor) -> Tensor:
         """V( alpha (U^T y - s V^T D) + beta V^T (D - x) ), and the part that V leaves out."""
@@ -113,7 +140,7 @@ class SpectralBracket(Bracket):
         return v
 
 
-class PlainBracket(Bracket):
+class PlainBracket(GeneralBracket):
     """No preconditioner and no SVD: v = a H^T (y - H D) + b (D - x)."""
 
     def __init__(self, problem: Problem) -> None:
@@ -123,20 +150,19 @@ class PlainBracket(Bracket):
     def set_level(self, level: Level) -> None:
         """Compute what depends on the noise level alone."""
         super().set_level(level)
-        one = torch.ones(1, dtype=torch.float64, device=self.noise_std.device)
+        one = torch.ones_like(self.noise_std)
         sigma_t = level.sigma.to(one.device)
         data, prior = plain_coefficients(one, self.norm, sigma_t, self.noise_std)
-        self.data_weight = self.scale * column(data, self.scale)
-        self.prior_weight = self.scale * column(prior, self.scale)
+        self.data_weight, self.prior_weight = self.scale * data, self.scale * prior
 
     def direction(self, x: Tensor, denoised: Tensor) -> Tensor:
         """A H^T (y - H D) + b (D - x)."""
         operator = self.problem.operator
         pull = operator.adjoint(self.problem.y - operator.forward(denoised))
-        return _match(self.data_weight, x) * pull + _match(self.prior_weight, x) * (denoised - x)
+        return column(self.data_weight, x) * pull + column(self.prior_weight, x) * (denoised - x)
 
 
-class ConjugateGradientBracket(Bracket):
+class ConjugateGradientBracket(GeneralBracket):
     """Both preconditioners where H has no SVD, by conjugate gradients on the same equations.
 
     With P = H^+ H, w the null-space weight, a = sigma_t^2 / (sigma_t^2 + sigma_y^2) and b = 1 - a:
@@ -150,13 +176,11 @@ class ConjugateGradientBracket(Bracket):
         """Compute what depends on the noise level alone."""
         super().set_level(level)
         sigma_t = level.sigma.to(self.noise_std.device)
-        like = self.problem.y
         assert self.problem.preconditioner is not None
         self.inverse = uses_pseudo_inverse(self.problem.preconditioner, self.noise_std)
-        weight = null_space_weight(self.problem.prior_weight, sigma_t, self.noise_std)
-        self.null_weight = column(weight, like)
-        self.prior = column(self.noise_std**2 / (sigma_t**2 + self.noise_std**2), like)
-        self.ratio = column(self.noise_std**2 / sigma_t**2, like)
+        self.null_weight = null_space_weight(self.problem.prior_weight, sigma_t, self.noise_std)
+        self.prior = self.noise_std**2 / (sigma_t**2 + self.noise_std**2)
+        self.ratio = torch.where(self.inverse, 1.0, self.noise_std**2 / sigma_t**2)
 
     def direction(self, x: Tensor, denoised: Tensor) -> Tensor:
         """The form of each sample, by one or two solves with H H^T."""
@@ -164,23 +188,24 @@ class ConjugateGradientBracket(Bracket):
         pull = self.problem.y - operator.forward(denoised)
         toward = denoised - x
         measured = operator.forward(toward)
-        inverse = self.inverse.reshape(-1, 1, 1, 1)
         parts = []
         if bool(self.inverse.any()):
             parts.append(self._pseudo_inverse(pull, measured))
         if not bool(self.inverse.all()):
             parts.append(self._noise_aware(pull, measured))
-        v = parts[0] if len(parts) == 1 else torch.where(inverse, parts[0], parts[1])
-        return _match(self.scale, x) * (v + _match(self.null_weight, x) * toward)
+        v = parts[0]
+        if len(parts) == 2:
+            v = torch.where(per_image(self.inverse, x), parts[0], parts[1])
+        return column(self.scale, x) * (v + column(self.null_weight, x) * toward)
 
     def _pseudo_inverse(self, pull: Tensor, measured: Tensor) -> Tensor:
-        target = (1.0 - self.prior) * pull + (self.prior - self.null_weight) * measured
+        data, prior = 1.0 - self.prior, self.prior - self.null_weight
+        target = column(data, pull) * pull + column(prior, pull) * measured
         return self.problem.operator.pseudo_inverse(target)
 
     def _noise_aware(self, pull: Tensor, measured: Tensor) -> Tensor:
         operator = self.problem.operator
-        noiseless = self.inverse.reshape(self.ratio.shape)
-        ratio = torch.where(noiseless, torch.ones_like(self.ratio), self.ratio)
+        ratio = column(self.ratio, pull)
         solution = conjugate_gradient(
             lambda z: operator.forward(operator.adjoint(z)) + ratio * z,
             pull - measured,
@@ -190,19 +215,12 @@ class ConjugateGradientBracket(Bracket):
         v = operator.adjoint(solution)
         if bool((self.null_weight == 1).all()):
             return v
-        inside = operator.pseudo_inverse((1.0 - self.null_weight) * measured)
-        return v + inside
+        return v + operator.pseudo_inverse(column(1.0 - self.null_weight, pull) * measured)
 
 
-def _match(values: Tensor, x: Tensor) -> Tensor:
-    """Per-sample factors reshaped from the measurement's rank to the image's."""
-    return values.reshape(-1, *(1,) * (x.ndim - 1))
-
-
-def make_bracket(problem: Problem) -> Bracket:
-    """The bracket for an operator: by its SVD, else by H and H^T alone."""
-    operator: LinearOperator = problem.operator
-    if operator.has_svd:
+def general_bracket(problem: Problem) -> GeneralBracket:
+    """The bracket of any operator: by its SVD, else by H and H^T alone."""
+    if problem.operator.has_svd:
         return SpectralBracket(problem)
     if problem.preconditioner is None:
         return PlainBracket(problem)

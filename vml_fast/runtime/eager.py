@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from vml_fast import trace
-from vml_fast.denoisers.base import ScaledDenoiser, Scalings
+from vml_fast.denoisers.base import ScaledDenoiser, Scalings, per_image
+from vml_fast.ops import resolve
 from vml_fast.runtime import jacobian
 from vml_fast.runtime.bracket import Bracket
+from vml_fast.runtime.noise import Noise
 from vml_fast.runtime.problem import Level, column, denoised_image
 
 DIFFERENCE_STEP = 1e-2
@@ -51,8 +53,11 @@ class EagerRunner:
         self.bracket = bracket
         self.jacobian = jacobian
         self.condition = condition or {}
-        self.x = x
+        self.x = x.clone()
         self.dtype = getattr(denoiser, "network_dtype", None) or x.dtype
+        backend = bracket.problem.backend
+        self.update = resolve("update", backend, x.device, x.dtype)
+        self.diffuse = resolve("transition", backend, x.device, x.dtype)
         self.forwards = 0
         self.products = 0
 
@@ -60,10 +65,11 @@ class EagerRunner:
         """Move to a noise level: its coefficients, and the network input of the present state."""
         self.level = level
         self.bracket.set_level(level)
-        self.skip = column(level.scalings.skip, self.x)
-        self.input = column(level.scalings.input, self.x)
-        self.noise = level.scalings.noise.to(self.x.device, self.x.dtype)
-        self.u = (self.input * self.x).to(self.dtype)
+        c_skip, c_in = level.scalings.skip.to(self.x), level.scalings.input.to(self.x)
+        self.noise = level.scalings.noise.to(self.x)
+        self.input = c_in
+        self.step_coefficients = torch.stack((c_skip, c_in), dim=1)
+        self.u = (per_image(c_in, self.x) * self.x).to(self.dtype)
 
     def inner_step(self) -> None:
         """x <- x + J^T v: one forward, one Jacobian product, bracket and update."""
@@ -75,7 +81,7 @@ class EagerRunner:
             with trace.range("vjp"):
                 gradient = product(cotangent)
             with trace.range("update"):
-                self._update(v, gradient)
+                self.update(self.x, v, gradient, self.u, self.step_coefficients)
         self.forwards += 1
         self.products += 1
 
@@ -86,10 +92,24 @@ class EagerRunner:
         self.forwards += 1
         return denoised_image(self.level, self.x, output)
 
-    def transition(self, denoised: Tensor, deviation: Tensor) -> None:
-        """x <- D + deviation: the noise of VML-MAP, or DDIM's scaled residual."""
+    def transition(
+        self, denoised: Tensor, ratio: Tensor, sigma: Tensor, noise: Noise, draw: int
+    ) -> None:
+        """x <- D + ratio (x - D) + sigma n, each sample by its own ratio and sigma.
+
+        Args:
+            denoised: (B, C, H, W) D.
+            ratio: (B,) sigma_{i+1} / sigma_i for DDIM, else 0.
+            sigma: (B,) sigma_{i+1} for fresh noise, else 0.
+            noise: the seeds and sample indices that key n.
+            draw: index of the draw.
+        """
         with trace.range("transition"):
-            self.x = denoised + deviation
+            mean = denoised
+            if bool((ratio != 0).any()):
+                mean = torch.addcmul(denoised, column(ratio, denoised), self.x - denoised)
+            counter = torch.tensor([draw], device=self.x.device)
+            self.x = self.diffuse(mean, sigma.to(self.x), noise.seed, noise.sample, counter)
 
     def _network(self, u: Tensor) -> Tensor:
         if isinstance(self.denoiser, ScaledDenoiser):
@@ -106,8 +126,4 @@ class EagerRunner:
     def _difference_step(self) -> Tensor:
         elements = self.x[0].numel()
         step = DIFFERENCE_STEP * max(float(self.level.sigma), SMOOTHNESS) * elements**0.5
-        return step * self.input.reshape(-1)
-
-    def _update(self, v: Tensor, gradient: Tensor) -> None:
-        self.x = self.x + self.skip * v + self.input * gradient.to(self.x.dtype)
-        self.u = (self.input * self.x).to(self.dtype)
+        return step * self.input

@@ -23,6 +23,7 @@ class Problem:
         preconditioner: None, "auto", "pseudo_inverse" or "noise_aware".
         prior_weight: beta on the null space, "auto" or a number in [0, 1].
         step_size: dimensionless multiplier of the step.
+        backend: which implementation of the fused ops runs, "auto" or a name.
     """
 
     operator: LinearOperator
@@ -31,6 +32,7 @@ class Problem:
     preconditioner: str | None
     prior_weight: float | str
     step_size: float
+    backend: str = "auto"
 
 
 class Level(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -12,7 +12,6 @@ from tqdm.auto import tqdm
 
 from vml_fast.errors import InputError
 from vml_fast.operators.base import LinearOperator
-from vml_fast.ops.philox import normal
 
 
 @dataclass(frozen=True)
@@ -59,48 +58,6 @@ class Result:
 
 
 Callback = Callable[[State], object]
-
-
-class Noise:
-    """Gaussian noise of a run, keyed by (seed, sample index), whatever the batch or shard.
-
-    Args:
-        seed: an int for all samples, or (B,) integers.
-        sample_index: (B,) integers, by default 0 ... B-1; a slice of a run keeps its own.
-        like: (B, C, H, W) tensor with the shape, dtype and device of the noise.
-    """
-
-    def __init__(
-        self,
-        seed: int | Sequence[int] | Tensor,
-        sample_index: Sequence[int] | Tensor | None,
-        shape: tuple[int, ...],
-        like: Tensor,
-    ) -> None:
-        self.shape = shape
-        self.dtype = like.dtype
-        self.seed = _per_sample("seed", seed, shape[0], like.device)
-        index = torch.arange(shape[0]) if sample_index is None else sample_index
-        self.sample = _per_sample("sample_index", index, shape[0], like.device)
-
-    def draw(self, index: int) -> Tensor:
-        """Standard normals (B, C, H, W); the same index gives the same numbers."""
-        return normal(self.shape, seed=self.seed, sample=self.sample, draw=index, dtype=self.dtype)
-
-
-def _per_sample(
-    name: str, values: int | Sequence[int] | Tensor, batch: int, device: torch.device
-) -> Tensor:
-    allowed = f"it must be a whole number or {batch} of them"
-    try:
-        tensor = torch.as_tensor(values)
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise InputError(f"{name} is {values!r}; {allowed}.") from error
-    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
-        raise InputError(f"{name} is {values!r}; {allowed}.")
-    if tensor.ndim > 0 and tuple(tensor.shape) != (batch,):
-        raise InputError(f"{name} has shape {tuple(tensor.shape)}; {allowed}.")
-    return tensor.to(device, torch.int64).expand(batch)
 
 
 def check_count(name: str, value: int, least: int) -> int:

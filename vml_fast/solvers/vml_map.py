@@ -10,19 +10,19 @@ import torch
 from torch import Tensor
 
 from vml_fast import trace
-from vml_fast.denoisers.base import per_image
 from vml_fast.errors import InputError
 from vml_fast.operators.base import LinearOperator
+from vml_fast.ops.backends import check_backend
 from vml_fast.preconditioners import check_preconditioner, check_prior_weight
-from vml_fast.runtime.bracket import make_bracket
 from vml_fast.runtime.eager import EagerRunner, scalings_at
+from vml_fast.runtime.fused import make_bracket
 from vml_fast.runtime.jacobian import check_jacobian
+from vml_fast.runtime.noise import Noise
 from vml_fast.runtime.problem import Level, Problem
 from vml_fast.schedules import SIGMA_MAX, SIGMA_MIN, check_schedule, edm_schedule
 from vml_fast.solvers.base import (
     Callback,
     Clock,
-    Noise,
     Result,
     State,
     check_count,
@@ -62,10 +62,13 @@ class VMLMAP:
         step_size: dimensionless multiplier of the stable step, above 0.
         stop_sigma: tau, one number or (B,); None optimizes every level.
         jacobian: "vjp" (exact), "jvp" or "finite_difference" (both use that J is symmetric).
+        backend: of the fused ops: "auto" (the fastest measured one that runs here), "reference",
+            "cpp", "triton" or "cuda".
         final_projection: replace x by x + H^+(y - H x) at the end (sensible without noise only).
 
     Raises:
         InputError: an argument is outside its range.
+        BackendUnavailable: `backend` names one that cannot run here (raised by `solve`).
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class VMLMAP:
         step_size: float = 1.0,
         stop_sigma: float | Tensor | None = None,
         jacobian: str = "vjp",
+        backend: str = "auto",
         final_projection: bool = False,
     ) -> None:
         check_image_shape(denoiser, operator)
@@ -98,6 +102,7 @@ class VMLMAP:
         self.step_size = float(step_size)
         self.stop_sigma = stop_sigma
         self.jacobian = check_jacobian(jacobian)
+        self.backend = check_backend(backend)
         self.final_projection = final_projection
 
     def solve(
@@ -169,13 +174,10 @@ class VMLMAP:
         self, runner: EagerRunner, i: int, tau: Tensor, denoised: Tensor, noise: Noise
     ) -> None:
         """x ~ N(D, sigma_{i+1}^2 I), or DDIM for the samples whose next level is not optimized."""
-        sigma, following = self.schedule[i], self.schedule[i + 1]
+        following = self.schedule[i + 1].expand(tau.shape)
         ddim = following <= tau
-        deviation = (following / sigma).to(denoised) * (runner.x - denoised)
-        if not bool(ddim.all()):
-            fresh = following.to(denoised) * noise.draw(i + 1)
-            deviation = torch.where(per_image(ddim.to(fresh.device), fresh), deviation, fresh)
-        runner.transition(denoised, deviation)
+        ratio = torch.where(ddim, following / self.schedule[i], 0.0)
+        runner.transition(denoised, ratio, torch.where(ddim, 0.0, following), noise, i + 1)
 
     def _runner(
         self,
@@ -186,7 +188,13 @@ class VMLMAP:
     ) -> EagerRunner:
         sigma_y = check_per_sample("noise_std", self.noise_std, len(y))
         problem = Problem(
-            operator, y, sigma_y, self.preconditioner, self.prior_weight, self.step_size
+            operator,
+            y,
+            sigma_y,
+            self.preconditioner,
+            self.prior_weight,
+            self.step_size,
+            self.backend,
         )
         bracket = make_bracket(problem)
         return EagerRunner(self.denoiser, bracket, x, jacobian=self.jacobian, condition=condition)
