@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 # make VARIABLE=... : installs when a build file or a compiled source changed
 $(VENV)/.installed: pyproject.toml setup.py CMakeLists.txt $(shell find csrc kernels -type f 2>/dev/null)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip "setuptools>=77" wheel cmake ninja
+	$(BIN)/pip install --quiet --upgrade pip "setuptools>=84" wheel cmake ninja
 	$(BIN)/pip install --quiet "$(TORCH)" numpy
 	$(BIN)/pip install --quiet --no-build-isolation -e ".[all,test,dev]"
 	touch $@
