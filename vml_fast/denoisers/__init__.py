@@ -1,0 +1,19 @@
+"""Denoisers ``D(x, sigma)``: network adapters, the exact mixture denoiser, and loading."""
+
+from vml_fast.denoisers.base import Denoiser, ScaledDenoiser, Scalings
+from vml_fast.denoisers.edm import EDMDenoiser
+from vml_fast.denoisers.loading import EMBEDDED, load_denoiser
+from vml_fast.denoisers.mixture import GaussianMixture, GaussianMixtureDenoiser
+from vml_fast.denoisers.vp import VPDenoiser
+
+__all__ = [
+    "EMBEDDED",
+    "Denoiser",
+    "EDMDenoiser",
+    "GaussianMixture",
+    "GaussianMixtureDenoiser",
+    "ScaledDenoiser",
+    "Scalings",
+    "VPDenoiser",
+    "load_denoiser",
+]
