@@ -43,7 +43,7 @@ class SeparableOperator(SVDOperator):
         return torch.matmul(self._tensor(left, x), x @ self._tensor(right, x))
 
     def right_factors(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """V_r (H, h) and V_c (W, w) without the null space's vectors, in like's dtype and device."""
+        """V_r (H, h) and V_c (W, w), without the null space, in the dtype and device of `like`."""
         _, rows, columns = self.measurement_shape
         v_rows, v_columns = self._tensor("rows_v", like), self._tensor("columns_v", like)
         return v_rows[:, :rows].contiguous(), v_columns[:, :columns].contiguous()

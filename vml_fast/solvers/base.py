@@ -1,137 +1,191 @@
-"""What every solver shares: its arguments checked, its result, its progress and its noise."""
+"""What every solver shares: its arguments, its noise levels, its progress and its records."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from vml_fast import trace
 from vml_fast.errors import InputError
 from vml_fast.operators.base import LinearOperator
+from vml_fast.ops.backends import check_backend
+from vml_fast.runtime.eager import scalings_at
+from vml_fast.runtime.noise import Noise
+from vml_fast.runtime.problem import Level
+from vml_fast.schedules import SIGMA_MAX, SIGMA_MIN, check_schedule, edm_schedule
+from vml_fast.solvers.checks import (
+    check_count,
+    check_image_shape,
+    check_measurement,
+    check_per_sample,
+)
+from vml_fast.solvers.result import Callback, Result, State
 
 
-@dataclass(frozen=True)
-class State:
-    """What a callback and `Result.trace` see after a noise level.
-
-    Attributes:
-        level: 0 ... N-1.
-        sigma: the noise level.
-        residual: (B,) RMS of y - H D over observed entries.
-        denoised: (B, C, H, W) D(x, sigma); in `Result.trace` only with keep_images=True.
-    """
-
-    level: int
-    sigma: float
-    residual: Tensor
-    denoised: Tensor | None
-
-
-@dataclass(frozen=True)
-class Result:
-    """A restoration and what it took.
+@dataclass
+class Run:
+    """One solve under way.
 
     Attributes:
-        image: (B, C, H, W) in the dtype and on the device of y, not clipped.
-        residual: (B,) RMS of y - H image over observed entries.
-        denoiser_calls: forwards of the network per image.
-        vjp_calls: Jacobian products per image; the sum of both is the budget, "network passes".
-        seconds: wall-clock time of the solve.
-        trace: one `State` per noise level that was run.
+        y: (B, *measurement_shape) measurement; the state has its dtype and device.
+        operator: H.
+        noise_std: (B,) float64 sigma_y, on the CPU.
+        noise: the random numbers.
+        condition: keywords of the denoiser.
+        initial: (B, C, H, W) start at the first noise level, or None.
+        callback: called with a `State` after each level.
+        bar: progress, one tick per gradient step.
+        keep_images: whether records keep their denoised images.
+        states: the records so far.
     """
 
-    image: Tensor
-    residual: Tensor
-    denoiser_calls: int
-    vjp_calls: int
-    seconds: float
-    trace: list[State] = field(default_factory=list)
+    y: Tensor
+    operator: LinearOperator
+    noise_std: Tensor
+    noise: Noise
+    condition: dict[str, Any]
+    initial: Tensor | None
+    callback: Callback | None
+    bar: tqdm
+    keep_images: bool
+    states: list[State] = field(default_factory=list)
 
-    @property
-    def network_passes(self) -> int:
-        """Forwards and Jacobian products together."""
-        return self.denoiser_calls + self.vjp_calls
+    def start(self, sigma: Tensor) -> Tensor:
+        """The state at the first noise level: the caller's, or sigma times draw 0."""
+        if self.initial is None:
+            return sigma.to(self.noise.dtype) * self.noise.draw(0)
+        if tuple(self.initial.shape) != self.noise.shape:
+            raise InputError(
+                f"initial has shape {tuple(self.initial.shape)}; it must be {self.noise.shape}."
+            )
+        return self.initial.to(self.y)
+
+    def record(self, level: int, sigma: Tensor, denoised: Tensor) -> bool:
+        """Note a finished level; False where the callback wants to stop."""
+        residual = self.operator.residual(denoised, self.y)
+        state = State(level, float(sigma), residual, denoised)
+        self.states.append(state if self.keep_images else replace(state, denoised=None))
+        self.bar.set_postfix(sigma=f"{state.sigma:.3g}", residual=f"{float(residual.mean()):.2e}")
+        return self.callback is None or self.callback(state) is not False
 
 
-Callback = Callable[[State], object]
+class Solver(ABC):
+    """A method that restores y = H x + sigma_y n with a denoiser as its prior.
 
+    Args:
+        denoiser: D(x, sigma) in variance-exploding coordinates, any callable.
+        operator: H.
+        noise_std: sigma_y in units of y (images in [-1, 1]), one number or (B,), at least 0.
+        steps: N, the number of noise levels, at least 1; ignored when `schedule` is given.
+        schedule: (N,) noise levels, strictly decreasing; by default EDM's, clipped to the range
+            of the denoiser.
+        backend: of the fused ops: "auto" (the fastest measured one that runs here), "reference",
+            "cpp", "triton" or "cuda".
+    """
 
-def check_count(name: str, value: int, least: int) -> int:
-    """A whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{name} is {value!r}; it must be a whole number of at least {least}.")
-    return value
+    def __init__(
+        self,
+        denoiser: Callable[..., Tensor],
+        operator: LinearOperator,
+        *,
+        noise_std: float | Tensor,
+        steps: int,
+        schedule: Tensor | Sequence[float] | None,
+        backend: str,
+    ) -> None:
+        check_image_shape(denoiser, operator)
+        self.denoiser = denoiser
+        self.operator = operator
+        self.noise_std = noise_std
+        self.steps = check_count("steps", steps, 1)
+        self.schedule = self._levels(schedule)
+        self.backend = check_backend(backend)
 
+    def solve(
+        self,
+        y: Tensor,
+        *,
+        seed: int | Sequence[int] | Tensor = 0,
+        sample_index: Sequence[int] | Tensor | None = None,
+        operator: LinearOperator | None = None,
+        condition: dict[str, Any] | None = None,
+        initial: Tensor | None = None,
+        callback: Callback | None = None,
+        progress: bool = False,
+        keep_images: bool = False,
+    ) -> Result:
+        """Restore a batch of measurements.
 
-def check_measurement(y: Tensor, operator: LinearOperator) -> Tensor:
-    """y as a finite float tensor of shape (B, *measurement_shape)."""
-    if not isinstance(y, Tensor):
-        raise InputError(f"y is a {type(y).__name__}; it must be a torch tensor.")
-    expected = tuple(operator.measurement_shape)
-    if tuple(y.shape[1:]) != expected or y.ndim != len(expected) + 1:
-        raise InputError(
-            f"y has shape {tuple(y.shape)}; it must be (B, {', '.join(map(str, expected))}), "
-            "batch first, for this operator."
+        Args:
+            y: (B, *measurement_shape) float32 or float64; the state has its dtype and device.
+            seed: an int or (B,): with the sample index the key of all random numbers of an image.
+            sample_index: (B,), by default 0 ... B-1; a slice of a run passes the original indices.
+            operator: another operator of the same structure, in place of the solver's.
+            condition: keywords of the denoiser, for example {"class_labels": labels}.
+            initial: (B, C, H, W) start at the first noise level, in place of sigma_1 times noise.
+            callback: called with a `State` after each level; returning False ends the solve there.
+            progress: show a progress bar with noise level and residual.
+            keep_images: keep each level's denoised images in `Result.trace`.
+
+        Returns:
+            The restoration; see `Result`.
+
+        Raises:
+            InputError: y or another argument is of the wrong shape, dtype or range.
+            BackendUnavailable: the solver's backend was named and cannot run here.
+        """
+        start = time.perf_counter()
+        operator = self._same_structure(operator)
+        y = check_measurement(y, operator)
+        noise = Noise(seed, sample_index, (len(y), *operator.image_shape), y)
+        noise_std = check_per_sample("noise_std", self.noise_std, len(y))
+        with trace.range("solve"), tqdm(disable=not progress, unit="step", leave=False) as bar:
+            run = Run(
+                y, operator, noise_std, noise, condition or {}, initial, callback, bar, keep_images
+            )
+            image, forwards, products = self._restore(run)
+        if y.is_cuda:
+            torch.cuda.synchronize(y.device)
+        return Result(
+            image=image,
+            residual=operator.residual(image, y),
+            denoiser_calls=forwards,
+            vjp_calls=products,
+            seconds=time.perf_counter() - start,
+            trace=run.states,
         )
-    if y.dtype not in (torch.float32, torch.float64):
-        raise InputError(f"y has dtype {y.dtype}; it must be float32 or float64.")
-    if y.shape[0] == 0:
-        raise InputError("y holds no image; its batch size must be at least 1.")
-    if not bool(torch.isfinite(y).all()):
-        raise InputError("y holds NaN or infinite entries; all must be finite.")
-    return y.detach()
 
+    @abstractmethod
+    def _restore(self, run: Run) -> tuple[Tensor, int, int]:
+        """The method itself: the image, and how many forwards and Jacobian products it took."""
 
-def check_per_sample(name: str, values: float | Tensor, batch: int) -> Tensor:
-    """A standard deviation or noise level of each sample, (B,) float64 on the CPU."""
-    try:
-        level = torch.as_tensor(values, dtype=torch.float64).detach().cpu()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"{name} is {values!r}; it must be a number or {batch} of them."
-        ) from error
-    if level.ndim > 1 or (level.ndim == 1 and level.shape[0] != batch):
-        raise InputError(
-            f"{name} has shape {tuple(level.shape)}; it must be a number or {batch} of them."
-        )
-    if not bool(torch.isfinite(level).all()) or bool((level < 0).any()):
-        raise InputError(f"{name} is {values!r}; it must be finite and at least 0.")
-    return level.expand(batch)
+    def _level(self, sigma: Tensor, active: Tensor, run: Run) -> Level:
+        """The denoiser's coefficients at a noise level; `active` (B,) says who is optimized."""
+        scalings = scalings_at(self.denoiser, sigma.to(run.y.device).expand(len(run.y)))
+        return Level(sigma, scalings, active.to(run.y.device))
 
-
-def check_image_shape(denoiser: object, operator: LinearOperator) -> None:
-    """The denoiser and the operator speak of images of one shape."""
-    shape = getattr(denoiser, "image_shape", None)
-    if shape is not None and tuple(shape) != tuple(operator.image_shape):
-        raise InputError(
-            f"the operator's image_shape is {tuple(operator.image_shape)} "
-            f"but the denoiser takes {tuple(shape)}; they must be equal."
+    def _levels(self, schedule: Tensor | Sequence[float] | None) -> Tensor:
+        if schedule is not None:
+            return check_schedule(schedule)
+        return edm_schedule(
+            self.steps,
+            sigma_min=max(SIGMA_MIN, getattr(self.denoiser, "sigma_min", SIGMA_MIN)),
+            sigma_max=min(SIGMA_MAX, getattr(self.denoiser, "sigma_max", SIGMA_MAX)),
         )
 
-
-class Clock:
-    """Wall-clock seconds since its making; waits for the device it is told about."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.start = time.perf_counter()
-
-    def seconds(self) -> float:
-        """Seconds so far, with all work of the device done."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter() - self.start
-
-
-def progress_bar(total: int, progress: bool) -> tqdm:
-    """A tqdm bar over inner steps, or a silent one."""
-    return tqdm(total=total, disable=not progress, unit="step", leave=False)
-
-
-def show_state(bar: tqdm, state: State) -> None:
-    """Write noise level and mean residual behind the bar."""
-    bar.set_postfix(sigma=f"{state.sigma:.3g}", residual=f"{float(state.residual.mean()):.2e}")
+    def _same_structure(self, operator: LinearOperator | None) -> LinearOperator:
+        if operator is None:
+            return self.operator
+        if operator.structure != self.operator.structure:
+            raise InputError(
+                f"operator has structure {operator.structure}; "
+                f"it must be the solver's, {self.operator.structure}."
+            )
+        return operator

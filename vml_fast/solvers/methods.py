@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vml_fast.errors import InputError
 from vml_fast.operators.base import LinearOperator
-from vml_fast.solvers.base import Result
+from vml_fast.solvers.result import Result
 from vml_fast.solvers.vml_map import VMLMAP
 
 METHODS: dict[str, str] = {

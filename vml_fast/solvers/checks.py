@@ -1,0 +1,62 @@
+"""The arguments that all solvers share, checked: one sentence for what is wrong."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vml_fast.errors import InputError
+from vml_fast.operators.base import LinearOperator
+
+
+def check_count(name: str, value: int, least: int) -> int:
+    """A whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"{name} is {value!r}; it must be a whole number of at least {least}.")
+    return value
+
+
+def check_measurement(y: Tensor, operator: LinearOperator) -> Tensor:
+    """y as a finite float tensor of shape (B, *measurement_shape)."""
+    if not isinstance(y, Tensor):
+        raise InputError(f"y is a {type(y).__name__}; it must be a torch tensor.")
+    expected = tuple(operator.measurement_shape)
+    if tuple(y.shape[1:]) != expected or y.ndim != len(expected) + 1:
+        raise InputError(
+            f"y has shape {tuple(y.shape)}; it must be (B, {', '.join(map(str, expected))}), "
+            "batch first, for this operator."
+        )
+    if y.dtype not in (torch.float32, torch.float64):
+        raise InputError(f"y has dtype {y.dtype}; it must be float32 or float64.")
+    if y.shape[0] == 0:
+        raise InputError("y holds no image; its batch size must be at least 1.")
+    if not bool(torch.isfinite(y).all()):
+        raise InputError("y holds NaN or infinite entries; all must be finite.")
+    return y.detach()
+
+
+def check_per_sample(name: str, values: float | Tensor, batch: int) -> Tensor:
+    """A standard deviation or noise level of each sample, (B,) float64 on the CPU."""
+    try:
+        level = torch.as_tensor(values, dtype=torch.float64).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{name} is {values!r}; it must be a number or {batch} of them."
+        ) from error
+    if level.ndim > 1 or (level.ndim == 1 and level.shape[0] != batch):
+        raise InputError(
+            f"{name} has shape {tuple(level.shape)}; it must be a number or {batch} of them."
+        )
+    if not bool(torch.isfinite(level).all()) or bool((level < 0).any()):
+        raise InputError(f"{name} is {values!r}; it must be finite and at least 0.")
+    return level.expand(batch)
+
+
+def check_image_shape(denoiser: object, operator: LinearOperator) -> None:
+    """The denoiser and the operator speak of images of one shape."""
+    shape = getattr(denoiser, "image_shape", None)
+    if shape is not None and tuple(shape) != tuple(operator.image_shape):
+        raise InputError(
+            f"the operator's image_shape is {tuple(operator.image_shape)} "
+            f"but the denoiser takes {tuple(shape)}; they must be equal."
+        )

@@ -1,0 +1,54 @@
+"""What a solve returns, and what a callback sees on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class State:
+    """What a callback and `Result.trace` see after a noise level.
+
+    Attributes:
+        level: 0 ... N-1.
+        sigma: the noise level.
+        residual: (B,) RMS of y - H D over observed entries.
+        denoised: (B, C, H, W) D(x, sigma); in `Result.trace` only with keep_images=True.
+    """
+
+    level: int
+    sigma: float
+    residual: Tensor
+    denoised: Tensor | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """A restoration and what it took.
+
+    Attributes:
+        image: (B, C, H, W) in the dtype and on the device of y, not clipped.
+        residual: (B,) RMS of y - H image over observed entries.
+        denoiser_calls: forwards of the network per image.
+        vjp_calls: Jacobian products per image; the sum of both is the budget, "network passes".
+        seconds: wall-clock time of the solve.
+        trace: one `State` per noise level that was run.
+    """
+
+    image: Tensor
+    residual: Tensor
+    denoiser_calls: int
+    vjp_calls: int
+    seconds: float
+    trace: list[State] = field(default_factory=list)
+
+    @property
+    def network_passes(self) -> int:
+        """Forwards and Jacobian products together."""
+        return self.denoiser_calls + self.vjp_calls
+
+
+Callback = Callable[[State], object]
