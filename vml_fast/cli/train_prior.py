@@ -1,0 +1,134 @@
+"""``vml-fast train-prior``: make a prior from a folder of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vml_fast.errors import InputError
+
+
+def integers(text: str, option: str) -> tuple[int, ...]:
+    """Numbers of a comma-separated list.
+
+    Raises:
+        InputError: one of them is no whole number.
+    """
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise InputError(
+            f"{option} must be whole numbers separated by commas, got {text!r}"
+        ) from error
+
+
+def train_prior(
+    data: Annotated[Path, typer.Option(help="Folder of images, subfolders included.")],
+    out: Annotated[Path, typer.Option(help="Run folder; the prior will be in OUT/prior.")],
+    size: Annotated[int, typer.Option(help="Image side in pixels.")] = 64,
+    steps: Annotated[
+        int | None, typer.Option(help="Optimizer steps; 10000 if no budget is given.")
+    ] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(help="Time budget; the learning rate anneals to its end.")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Images per step.")] = 16,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate of AdamW.")] = 6e-4,
+    warmup_steps: Annotated[int, typer.Option(help="Steps of linear warm-up.")] = 300,
+    decay: Annotated[str, typer.Option(help="Decay after the warm-up: cosine or linear.")] = (
+        "cosine"
+    ),
+    ema_width: Annotated[
+        float, typer.Option(help="Width of the weight average, as a share of the run.")
+    ] = 0.05,
+    noise_mean: Annotated[float, typer.Option(help="Mean of ln(sigma) in training.")] = -0.4,
+    noise_std: Annotated[
+        float, typer.Option(help="Standard deviation of ln(sigma) in training.")
+    ] = 1.5,
+    channels: Annotated[
+        str, typer.Option(help="Network width at each resolution, multiples of 16.")
+    ] = "48,96,144",
+    layers: Annotated[int, typer.Option(help="Residual blocks per resolution.")] = 1,
+    attention: Annotated[
+        str | None,
+        typer.Option(help="Feature-map sides with self-attention; the lowest one if not given."),
+    ] = None,
+    unshuffle: Annotated[int, typer.Option(help="Pixels folded into channels, per side.")] = 2,
+    flip: Annotated[bool, typer.Option(help="Mirror images left-right at random.")] = False,
+    group_pattern: Annotated[
+        str | None,
+        typer.Option(
+            help="Regular expression: what it matches is removed from a file name before images of "
+            "equal names are grouped; a group is never split between training and held-out. "
+            "'emoji' is for files named by code points."
+        ),
+    ] = None,
+    duplicate_tolerance: Annotated[
+        float,
+        typer.Option(help="Images that differ by less (RMS, range [-1, 1]) share a group; 0: off."),
+    ] = 0.0,
+    heldout_fraction: Annotated[
+        float, typer.Option(help="Share of the groups that is held out, in [0, 1).")
+    ] = 0.05,
+    seed: Annotated[int, typer.Option(help="Of weights, split, images and noise.")] = 0,
+    precision: Annotated[
+        str, typer.Option(help="auto (bf16 where the hardware has it), float32 or bf16.")
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    init: Annotated[
+        str | None, typer.Option(help="Embedded prior or prior folder to start from.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT.")] = False,
+    snapshot_minutes: Annotated[
+        float, typer.Option(help="Time between checkpoints, with samples and held-out error.")
+    ] = 10.0,
+) -> None:
+    """Train a diffusion prior on your own images and save it where `load_denoiser` can read it."""
+    # here, so that --help answers before torch is loaded
+    from vml_fast.training.data import load_image_folder
+    from vml_fast.training.settings import TrainingSettings
+    from vml_fast.training.train import PRIOR, Trainer
+
+    settings = TrainingSettings(
+        size=size,
+        steps=10_000 if steps is None and max_minutes is None else steps,
+        max_minutes=max_minutes,
+        batch=batch,
+        learning_rate=learning_rate,
+        warmup_steps=warmup_steps,
+        decay=decay,
+        ema_width=ema_width,
+        noise_mean=noise_mean,
+        noise_std=noise_std,
+        channels=integers(channels, "channels"),
+        layers=layers,
+        attention=None if attention is None else integers(attention, "attention"),
+        unshuffle=unshuffle,
+        flip=flip,
+        group_pattern=group_pattern,
+        duplicate_tolerance=duplicate_tolerance,
+        heldout_fraction=heldout_fraction,
+        seed=seed,
+    )
+    trainer = Trainer(
+        load_image_folder(data, size),
+        out,
+        settings,
+        device=device,
+        precision=precision,
+        init=init,
+        resume=resume,
+        snapshot_minutes=snapshot_minutes,
+    )
+    try:
+        summary = trainer.run()
+    except FloatingPointError as error:
+        typer.echo(f"error: {error}.", err=True)
+        raise typer.Exit(1) from None
+    if summary["final"]:
+        typer.echo(f"{out / PRIOR}: trained for {summary['step']} steps")
+    else:
+        typer.echo(f"stopped at step {summary['step']}; continue with --resume")
+        raise typer.Exit(130)

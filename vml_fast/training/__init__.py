@@ -1,0 +1,1 @@
+"""Training of a denoiser prior on a folder of images (``vml-fast train-prior``)."""

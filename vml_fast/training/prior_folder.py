@@ -1,0 +1,99 @@
+"""The saved prior: a diffusers folder plus ``denoiser.json``."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from vml_fast.denoisers.unshuffle import PixelUnshuffled
+from vml_fast.errors import InputError, require
+from vml_fast.training.checkpoint import write_text
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+CONFIG = "config.json"
+DENOISER = "denoiser.json"
+EMBEDDED = Path(__file__).parents[1] / "denoisers" / "priors"
+
+
+@dataclass(frozen=True)
+class DenoiserRecord:
+    """Content of ``denoiser.json``: how D is made from the network (`PreconditionedNetwork`)."""
+
+    image_shape: list[int]
+    sigma_data: float
+    noise_scale: float
+    pixel_unshuffle: int
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    kind: str = "edm"
+
+
+def save_prior(
+    network: PixelUnshuffled,
+    record: DenoiserRecord,
+    folder: Path,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write ``config.json``, the weights and ``denoiser.json``, each file in one step.
+
+    Args:
+        network: the (averaged) network.
+        record: how to use it.
+        folder: made if missing; other files in it stay.
+        dtype: of the stored weights.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    unet = copy.deepcopy(network.unet)
+    for parameter in unet.parameters():  # diffusers warns about `.to(dtype)` without need
+        parameter.data = parameter.data.to(dtype, memory_format=torch.contiguous_format)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as temporary:
+        unet.save_pretrained(temporary, safe_serialization=True)  # type: ignore[operator]
+        config = json.loads((Path(temporary) / CONFIG).read_text(encoding="utf-8"))
+        (Path(temporary) / WEIGHTS).chmod(0o644)
+        os.replace(Path(temporary) / WEIGHTS, folder / WEIGHTS)
+    config.pop("_name_or_path", None)  # a path of the training machine
+    write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
+    write_text(folder / DENOISER, json.dumps(asdict(record), indent=2) + "\n")
+
+
+def prior_path(name: str) -> Path:
+    """Folder of a prior that is given as a path or as the name of an embedded one.
+
+    Raises:
+        InputError: neither exists.
+    """
+    for folder in (Path(name), EMBEDDED / name):
+        if (folder / CONFIG).is_file():
+            return folder
+    embedded = sorted(path.parent.name for path in EMBEDDED.glob(f"*/{CONFIG}"))
+    raise InputError(
+        f"init must be a prior folder (with {CONFIG}) or an embedded prior "
+        f"({', '.join(embedded) or 'none'}), got {name}"
+    )
+
+
+def load_prior(name: str) -> tuple[PixelUnshuffled, DenoiserRecord]:
+    """Read what `save_prior` wrote, the weights in float32.
+
+    Raises:
+        InputError: there is no such prior, or it is not one that `save_prior` wrote.
+        MissingExtra: diffusers is not installed.
+    """
+    folder = prior_path(name)
+    unet_class = require("diffusers", "diffusers").UNet2DModel
+    try:
+        record = DenoiserRecord(**json.loads((folder / DENOISER).read_text(encoding="utf-8")))
+        unet = unet_class.from_pretrained(
+            str(folder), torch_dtype=torch.float32, low_cpu_mem_usage=False, local_files_only=True
+        )
+    except (OSError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"init must be a prior that can be read, got {name} ({error})") from error
+    if record.kind != "edm":
+        raise InputError(f"init must be a prior of kind edm, got {name} of kind {record.kind}")
+    return PixelUnshuffled(unet, record.pixel_unshuffle), record
