@@ -28,6 +28,7 @@ PRESETS: dict[str, Preset] = {
     "half":              Preset(20, 10, "auto"),
     "box":               Preset(20, 10, "auto"),
     "expand":            Preset(20, 10, "auto"),
+    "random50":          Preset(20, 10, "auto"),
     "random70":          Preset(20, 10, "auto"),
     "subsample2":        Preset(20, 10, "auto"),
     "alternate-rows":    Preset(20, 10, "auto"),
