@@ -67,7 +67,9 @@ def finite(name: str, tensor: Tensor) -> Tensor:
 def batch(name: str, tensor: Any, shape: tuple[int, ...], owner: str) -> None:
     """Check that `tensor` is a float32 or float64 batch of `shape`."""
     if not isinstance(tensor, Tensor):
-        raise InputError(f"{name} is a {type(tensor).__name__}; allowed: a torch tensor")
+        raise InputError(
+            f"{name} is a {type(tensor).__name__}; allowed: a torch, NumPy or CuPy array"
+        )
     if tensor.ndim != len(shape) + 1 or tuple(tensor.shape[1:]) != shape:
         wanted = ", ".join(["B", *map(str, shape)])
         raise InputError(f"{name} has shape {tuple(tensor.shape)}; {owner} takes ({wanted})")

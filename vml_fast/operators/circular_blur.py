@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vml_fast.arrays import as_floating
 from vml_fast.errors import InputError
 from vml_fast.operators import checks, fourier
-from vml_fast.operators.arrays import as_floating
 from vml_fast.operators.linear_operator import DEFAULT_RTOL
 from vml_fast.operators.svd_operator import SVDOperator
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vml_fast.errors import InputError
 from vml_fast.operators.linear_operator import LinearOperator
+from vml_fast.operators.operator_data import OperatorData
 
 
 class Composition(LinearOperator):
@@ -96,7 +97,7 @@ class Composition(LinearOperator):
         twin._static = True
         return twin
 
-    def copy_(self, other: LinearOperator) -> Self:
+    def copy_(self, other: OperatorData) -> Self:
         """As `LinearOperator.copy_`, into both parts."""
         self._check_copy(other)
         assert isinstance(other, Composition)  # equal structure

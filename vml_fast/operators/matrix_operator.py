@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from vml_fast.arrays import as_floating
 from vml_fast.errors import InputError
 from vml_fast.operators import checks
-from vml_fast.operators.arrays import as_floating
+from vml_fast.operators.decompositions import dense_svd, truncated_svd
 from vml_fast.operators.linear_operator import DEFAULT_RTOL, LinearOperator
 from vml_fast.operators.linear_pair import LinearPair
 from vml_fast.operators.sparse import (
@@ -21,7 +22,6 @@ from vml_fast.operators.sparse import (
     compressed_rows,
     product,
     transpose,
-    truncated_svd,
 )
 from vml_fast.operators.svd_operator import SVDOperator
 
@@ -32,10 +32,11 @@ _ROWS = ("row", "column", "value")
 class MatrixOperator(SVDOperator):
     """y = A x for a matrix A that acts on the flattened image, or on each channel alike.
 
-    A dense matrix gets its economy SVD at first use (O(m n min(m, n)), in float64): with k = min of
-    rows and columns, the spectral layout is (blocks, k), where blocks is C for a matrix that acts
-    per channel and 1 otherwise. `vt` and `v` need all of V, so at least as many rows as columns;
-    `ut` and `u` need all of U, so at most as many. `complete` says whether V is all there.
+    A dense matrix gets its economy SVD at first use, in float64 on its device (O(m n min(m, n));
+    on a GPU by CuPy where that is installed). With k = min of rows and columns, the spectral layout
+    is (blocks, k), where blocks is C for a matrix that acts per channel and 1 otherwise. `vt` and
+    `v` need all of V, so at least as many rows as columns; `ut` and `u` need all of U, so at most
+    as many. `complete` says whether V is all there.
 
     A sparse matrix has no SVD unless `rank` asks for the leading triplets (SciPy on the CPU, CuPy
     on a GPU); everything else works by products and conjugate gradients. With `rank`, H itself
@@ -178,7 +179,7 @@ class MatrixOperator(SVDOperator):
     def _factorize(self) -> tuple[Tensor, Tensor, Tensor]:
         if self._sparse:
             return truncated_svd(self._rows(None), self._width, self._rank)
-        u, s, vt = torch.linalg.svd(self._data["matrix"].double(), full_matrices=False)
+        u, s, vt = dense_svd(self._data["matrix"])
         rank = self._rank
         return u[:, :rank].contiguous(), s[:rank].contiguous(), vt[:rank].contiguous()
 

@@ -97,8 +97,8 @@ _RECIPES: dict[str, _Recipe] = {
         "the last)",
     ),
     "ddrm/deblur_aniso": _ddrm(
-        lambda shape: SeparableBlur(shape, gaussian_kernel(9, 20.0), gaussian_kernel(9, 1.0)),
-        "Gaussian blur, 9 × 9 taps, std 20 along the height and 1 along the width, zero border",
+        lambda shape: SeparableBlur(shape, gaussian_kernel(9, 1.0), gaussian_kernel(9, 20.0)),
+        "Gaussian blur, 9 × 9 taps, std 1 along the height and 20 along the width, zero border",
     ),
     "ddrm/color": _ddrm(Colorization, "mean of the color channels"),
     "ddrm/inp_random": _Recipe(

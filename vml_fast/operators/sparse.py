@@ -6,12 +6,10 @@ import functools
 import warnings
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from vml_fast.errors import require
-from vml_fast.operators.arrays import as_floating, as_tensor
+from vml_fast.arrays import as_floating, as_tensor
 
 
 class CompressedRows(NamedTuple):
@@ -75,33 +73,6 @@ def as_csr(rows: CompressedRows, width: int) -> Tensor:
     _quiet_beta_warning()
     shape = (rows.row.shape[0] - 1, width)
     return torch.sparse_csr_tensor(*rows, shape, check_invariants=False)
-
-
-def truncated_svd(rows: CompressedRows, width: int, rank: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The leading `rank` singular triplets in float64: SciPy on the CPU, CuPy on a GPU.
-
-    Returns:
-        U (height, rank), the singular values in descending order, Vᵀ (rank, width).
-    """
-    value = rows.value.double()
-    shape = (rows.row.shape[0] - 1, width)
-    if value.is_cuda:
-        cupy = require("cupy", "cupy")
-        sparse = require("cupyx.scipy.sparse", "cupy")
-        linalg = require("cupyx.scipy.sparse.linalg", "cupy")
-        parts = [cupy.from_dlpack(part) for part in (value, rows.column, rows.row)]
-        factors = linalg.svds(sparse.csr_matrix(tuple(parts), shape=shape), k=rank)
-        u, s, vt = (torch.from_dlpack(factor) for factor in factors)
-    else:
-        sparse = require("scipy.sparse", "scipy")
-        linalg = require("scipy.sparse.linalg", "scipy")
-        parts = [part.numpy() for part in (value, rows.column, rows.row)]
-        # A fixed start makes the result reproducible.
-        start = np.random.default_rng(0).standard_normal(min(shape))
-        factors = linalg.svds(sparse.csr_matrix(tuple(parts), shape=shape), k=rank, v0=start)
-        u, s, vt = (torch.from_numpy(np.ascontiguousarray(factor)) for factor in factors)
-    order = torch.argsort(s, descending=True)
-    return u[:, order].contiguous(), s[order], vt[order].contiguous()
 
 
 @functools.cache

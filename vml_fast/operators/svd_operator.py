@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from vml_fast.arrays import keeps_array_kind
 from vml_fast.errors import InputError
 from vml_fast.operators.linear_operator import LinearOperator
 
@@ -102,21 +103,25 @@ class SVDOperator(LinearOperator):
         self._need_svd("singular_values")
         return self._tensor("singular_values", like)
 
+    @keeps_array_kind
     def vt(self, x: Tensor) -> Tensor:
         """Vᵀx: (B, C, H, W) -> (B, n)."""
         self._need_svd("vt")
         return self._pack(self._spectral(self._checked(x, "x", self.image_shape)))
 
+    @keeps_array_kind
     def v(self, z: Tensor) -> Tensor:
         """V z: (B, n) -> (B, C, H, W)."""
         self._need_svd("v")
         return self._spatial(self._unpack(self._checked(z, "z", (self.image_size,))))
 
+    @keeps_array_kind
     def ut(self, y: Tensor) -> Tensor:
         """Uᵀy: (B, *measurement_shape) -> (B, m)."""
         self._need_svd("ut")
         return self._ut(self._checked(y, "y", self.measurement_shape))
 
+    @keeps_array_kind
     def u(self, z: Tensor) -> Tensor:
         """U z: (B, m) -> (B, *measurement_shape)."""
         self._need_svd("u")
@@ -129,11 +134,13 @@ class SVDOperator(LinearOperator):
 
     # --- spectral layout ------------------------------------------------------------------------
 
+    @keeps_array_kind
     def spectral(self, x: Tensor) -> Tensor:
         """Vᵀx: (B, C, H, W) -> (B, *spectral_shape)."""
         self._need_svd("spectral")
         return self._spectral(self._checked(x, "x", self.image_shape))
 
+    @keeps_array_kind
     def spatial(self, z: Tensor) -> Tensor:
         """V z: (B, *spectral_shape) -> (B, C, H, W)."""
         self._need_svd("spatial")
@@ -144,6 +151,7 @@ class SVDOperator(LinearOperator):
         self._need_svd("spectral_singular_values")
         return self._tensor("spectral_values", like)
 
+    @keeps_array_kind
     def spectral_measurement(self, y: Tensor) -> Tensor:
         """Uᵀy, zero-padded, in the layout of `spectral(x)`."""
         self._need_svd("spectral_measurement")

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vml_fast.arrays import as_tensor
 from vml_fast.errors import InputError
 from vml_fast.operators import checks
-from vml_fast.operators.arrays import as_tensor
 from vml_fast.operators.draws import permutation
 from vml_fast.operators.linear_operator import DEFAULT_RTOL
 from vml_fast.operators.svd_operator import SVDOperator
