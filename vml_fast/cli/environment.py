@@ -1,0 +1,98 @@
+"""Where a run happens: device, versions, and what its input files were."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from vml_fast.errors import BackendUnavailable, InputError
+from vml_fast.ops import backends
+
+PACKAGES = (
+    "vml-fast", "torch", "triton", "diffusers", "safetensors", "numpy", "pillow", "matplotlib",
+    "torchmetrics", "scipy", "nvtx", "typer", "cupy-cuda13x", "deepinv",
+)  # fmt: skip
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name; "auto" is the GPU where there is one.
+
+    Raises:
+        InputError: no such name.
+        BackendUnavailable: this machine does not have it.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"--device is {name!r}; it must be auto, cpu, cuda or cuda:NUMBER")
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise BackendUnavailable(
+            f"--device is {name}, but torch {torch.__version__} sees {count} GPUs"
+        )
+    return device
+
+
+def check_backend(name: str, device: torch.device) -> None:
+    """Raise unless the compiled ops of this name can run on the device.
+
+    Raises:
+        InputError: no such name.
+        BackendUnavailable: it cannot run; the message says why.
+    """
+    wanted = backends.check_backend(name)
+    reason = None if wanted == "auto" else backends.availability(device)[wanted]
+    if reason is not None:
+        raise BackendUnavailable(f"--backend {wanted} cannot run on {device}: {reason}")
+
+
+def package_versions() -> dict[str, str | None]:
+    """Version of each package that matters here; None where it is not installed."""
+    found: dict[str, str | None] = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def device_name(device: torch.device) -> str:
+    """What the device calls itself."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return processor_name()
+
+
+def processor_name() -> str:
+    """The processor's model name, or its architecture where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def execution(device: torch.device) -> dict[str, object]:
+    """Device and versions, for the record of a run."""
+    return {
+        "device": str(device),
+        "device_name": device_name(device),
+        "python": platform.python_version(),
+        "versions": {k: v for k, v in package_versions().items() if v is not None},
+    }
+
+
+def file_digest(path: Path) -> dict[str, str]:
+    """Name and content of a file, so that a resumed run is known to have the same."""
+    with path.open("rb") as file:
+        return {"file": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

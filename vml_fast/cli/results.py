@@ -1,0 +1,155 @@
+"""The folder of a run: files written one by one, and a JSON record that tells what is there.
+
+The rule for what is already in the folder: nothing is ever mixed. A folder that holds a record, or
+a file that the run would write, is an error unless `--overwrite` (the former run's files are
+removed) or `--resume` (the former run had the same settings; what it finished is kept).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from vml_fast.errors import InputError
+from vml_fast.evaluation.files import check_writable, write_json
+
+
+class Existing(Enum):
+    """What to do with results that are already there."""
+
+    ERROR = "error"
+    OVERWRITE = "overwrite"
+    RESUME = "resume"
+
+    @classmethod
+    def chosen(cls, *, overwrite: bool, resume: bool = False) -> Existing:
+        """From the two flags of the command line, of which one may be set."""
+        if overwrite and resume:
+            raise InputError("--overwrite and --resume were both given; at most one is allowed")
+        if overwrite:
+            return cls.OVERWRITE
+        return cls.RESUME if resume else cls.ERROR
+
+
+class Results:
+    """The results of one run, in one folder; nothing is touched before `begin`.
+
+    Args:
+        folder: where.
+        name: file name of the record, such as "restore.json".
+        settings: all that decides the results; a resumed run must have the same.
+        execution: what does not decide them: device, batch size, versions.
+        files: names of all files that the run will write.
+        existing: what to do with results that are already there.
+        resumable: whether the command has --resume, for messages.
+
+    Attributes:
+        entries: JSON objects, one per result; "files" lists the files of each.
+
+    Raises:
+        InputError: not a writable folder, or it holds results that `existing` does not allow for.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        settings: dict[str, Any],
+        execution: dict[str, Any],
+        files: Iterable[str],
+        existing: Existing,
+        resumable: bool,
+    ) -> None:
+        self.folder = folder
+        self.path = folder / name
+        self.settings = json.loads(json.dumps(settings))  # as a record read back is, to compare
+        self.execution = execution
+        self.entries: list[dict[str, Any]] = []
+        self._resumable = resumable
+        self._replaced: dict[str, Any] | None = None
+        self._begun = False
+        record = self._read_record()
+        if existing is Existing.OVERWRITE:
+            self._replaced = record
+        elif record is None:
+            self._refuse_mixing(files)
+        else:
+            self._continue(record, existing)
+        check_writable(folder)
+
+    def _read_record(self) -> dict[str, Any] | None:
+        if not self.path.is_file():
+            return None
+        try:
+            record = json.loads(self.path.read_text(encoding="utf-8"))
+            names = [name for entry in record["results"] for name in entry["files"]]
+            if not isinstance(record["settings"], dict) or not all(
+                isinstance(n, str) for n in names
+            ):
+                raise ValueError("settings must be an object and file names text")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{self.path} is not the record of a run; choose another --output or remove it"
+            ) from error
+        return record
+
+    def _continue(self, record: dict[str, Any], existing: Existing) -> None:
+        if existing is Existing.ERROR:
+            resume = " --resume to finish them," if self._resumable else ""
+            raise InputError(
+                f"output {self.folder} already holds the results of a run ({self.path.name}); "
+                f"pass --overwrite to replace them,{resume} or another --output"
+            )
+        former = record["settings"]
+        changed = [key for key in self.settings if former.get(key) != self.settings[key]]
+        if changed:
+            key = changed[0]
+            raise InputError(
+                f"{self.path} was made with {key} {_short(former.get(key))}, "
+                f"now it is {_short(self.settings[key])}; --resume needs the same settings"
+            )
+        self.entries = record["results"]
+
+    def _refuse_mixing(self, files: Iterable[str]) -> None:
+        there = next((name for name in files if (self.folder / name).exists()), None)
+        if there is not None:
+            raise InputError(
+                f"output {self.folder} already has a file {there}; "
+                "pass --overwrite to replace it or choose another --output"
+            )
+
+    def begin(self) -> None:
+        """Make the folder, without what is to be replaced; further calls do nothing."""
+        if self._begun:
+            return
+        self._begun = True
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self._replaced is not None:
+            self._remove(self._replaced)
+        self.write(complete=False)
+
+    def _remove(self, record: dict[str, Any]) -> None:
+        for name in {name for entry in record["results"] for name in entry["files"]}:
+            path = self.folder / name
+            # A record is data: it must not reach outside its folder.
+            if path.resolve().is_relative_to(self.folder.resolve()):
+                path.unlink(missing_ok=True)
+
+    def write(self, *, complete: bool) -> None:
+        """Write the record of `entries`, in one piece."""
+        content = {
+            "complete": complete,
+            "settings": self.settings,
+            "execution": self.execution,
+            "results": self.entries,
+        }
+        write_json(self.path, content)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "…"
