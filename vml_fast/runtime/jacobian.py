@@ -7,10 +7,13 @@ forward mode keeps no activations, and a finite difference needs no derivative a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import group_norm
+from torch.overrides import TorchFunctionMode
 
 from vml_fast.errors import InputError
 
@@ -19,6 +22,36 @@ JACOBIANS: tuple[Jacobian, ...] = ("vjp", "jvp", "finite_difference")
 """`vjp` is exact; the two others hold as far as the denoiser's Jacobian is symmetric."""
 
 Network = Callable[[Tensor], Tensor]
+
+
+class ElementaryGroupNorm(TorchFunctionMode):
+    """GroupNorm written out: PyTorch's forward-mode formula of it fails on strided tangents."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        norm = _group_norm if func is group_norm else func
+        return norm(*args, **(kwargs or {}))
+
+
+def _group_norm(
+    x: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    flat = x.reshape(len(x), num_groups, -1)
+    centered = flat - flat.mean(-1, keepdim=True)
+    variance = centered.square().mean(-1, keepdim=True)
+    normal = (centered * (variance + eps).rsqrt()).reshape(x.shape)
+    channels = (1, -1, *(1,) * (x.ndim - 2))
+    scaled = normal if weight is None else normal * weight.reshape(channels)
+    return scaled if bias is None else scaled + bias.reshape(channels)
 
 
 def check_jacobian(name: str) -> str:
@@ -48,7 +81,9 @@ def jvp(network: Network, u: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]
         output = network(u)
 
     def product(tangent: Tensor) -> Tensor:
-        return torch.func.jvp(network, (u,), (tangent.to(u.dtype),))[1]
+        # The fused attention kernels have no forward-mode derivative; the plain form has.
+        with sdpa_kernel(SDPBackend.MATH), ElementaryGroupNorm():
+            return torch.func.jvp(network, (u,), (tangent.to(u.dtype),))[1]
 
     return output, product
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from vml_fast.arrays import Array, as_tensor
 from vml_fast.errors import InputError
 from vml_fast.ops.philox import normal
 
@@ -22,8 +23,8 @@ class Noise:
 
     def __init__(
         self,
-        seed: int | Sequence[int] | Tensor,
-        sample_index: Sequence[int] | Tensor | None,
+        seed: int | Sequence[int] | Array,
+        sample_index: Sequence[int] | Array | None,
         shape: tuple[int, ...],
         like: Tensor,
     ) -> None:
@@ -39,14 +40,11 @@ class Noise:
 
 
 def _per_sample(
-    name: str, values: int | Sequence[int] | Tensor, batch: int, device: torch.device
+    name: str, values: int | Sequence[int] | Array, batch: int, device: torch.device
 ) -> Tensor:
     allowed = f"it must be a whole number or {batch} of them"
-    try:
-        tensor = torch.as_tensor(values)
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise InputError(f"{name} is {values!r}; {allowed}.") from error
-    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+    tensor = as_tensor(values, name, allowed=f"a whole number or {batch} of them")
+    if tensor.is_floating_point() or tensor.dtype == torch.bool:
         raise InputError(f"{name} is {values!r}; {allowed}.")
     if tensor.ndim > 0 and tuple(tensor.shape) != (batch,):
         raise InputError(f"{name} has shape {tuple(tensor.shape)}; {allowed}.")
