@@ -1,0 +1,44 @@
+// Any operator: v = alpha term + beta_null (D - x) from a term that is already computed.
+#include <torch/csrc/stable/library.h>
+
+#include "cpu/clones.h"
+#include "cpu/passes.h"
+
+namespace vml_fast::cpu {
+
+VML_CLONES void general_bracket_run(float* VML_RESTRICT v, float* VML_RESTRICT cotangent,
+                                    const float* VML_RESTRICT raw, const float* VML_RESTRICT x,
+                                    const float* VML_RESTRICT term, int64_t n, Coefficients c) {
+  for (int64_t i = 0; i < n; ++i) {
+    const float prior = c.denoised(raw[i], x[i]) - x[i];
+    const float value = c.alpha * term[i] + c.beta_null * prior;
+    v[i] = value;
+    cotangent[i] = c.c_out * value;
+  }
+}
+
+void fill_general_bracket(const Bracket& outputs, const Tensor& raw, const Tensor& x,
+                          const Tensor& term, const Tensor& coefficients) {
+  fill_bracket(outputs, raw, x, {term}, coefficients, true,
+               [](const Stretch& s, const Coefficients& c) {
+    for (int64_t k = 0; k < s.channels(); ++k) {
+      general_bracket_run(s.write(kV, k), s.write(kCotangent, k), s.read(kRaw, k), s.read(kX, k),
+                          s.read(kExtra, k), s.n(), c);
+    }
+  });
+}
+
+Bracket general_bracket(const Tensor& raw, const Tensor& x, const Tensor& term,
+                        const Tensor& coefficients) {
+  check_bracket(raw, x, coefficients);
+  check_like_state(term, x, "term");
+  const Bracket outputs = empty_bracket(raw, x);
+  fill_general_bracket(outputs, raw, x, term, coefficients);
+  return outputs;
+}
+
+}  // namespace vml_fast::cpu
+
+STABLE_TORCH_LIBRARY_IMPL(vml_fast, CPU, m) {
+  m.impl("general_bracket", TORCH_BOX(&vml_fast::cpu::general_bracket));
+}
