@@ -17,12 +17,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vml_fast import denoisers, objective, operators, reference, solvers
     from vml_fast.denoisers import load_denoiser
-    from vml_fast.solvers import VMLMAP, Result, restore
+    from vml_fast.solvers import DAPS, DDRM, DPS, MAPGA, VMLMAP, PiGDM, Result, restore
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "DAPS",
+    "DDRM",
+    "DPS",
+    "MAPGA",
     "VMLMAP",
+    "PiGDM",
     "Result",
     "__version__",
     "denoisers",
@@ -36,6 +41,11 @@ __all__ = [
 
 _MODULES = ("denoisers", "objective", "operators", "reference", "solvers")
 _HOMES = {
+    "DAPS": "vml_fast.solvers",
+    "DDRM": "vml_fast.solvers",
+    "DPS": "vml_fast.solvers",
+    "MAPGA": "vml_fast.solvers",
+    "PiGDM": "vml_fast.solvers",
     "VMLMAP": "vml_fast.solvers",
     "Result": "vml_fast.solvers",
     "load_denoiser": "vml_fast.denoisers",

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from vml_fast.arrays import Array, as_floating
 from vml_fast.errors import InputError
 
 SIGMA_MIN = 0.002
 SIGMA_MAX = 80.0
 RHO = 7.0
+DDPM_STEPS = 1000
+DDPM_BETAS = (1e-4, 0.02)
 
 
 def edm_schedule(
@@ -54,9 +57,56 @@ def edm_schedule(
     return (start + fraction * (end - start)) ** rho
 
 
-def check_schedule(schedule: Tensor | Sequence[float]) -> Tensor:
+def ddpm_schedule(steps: int, *, sigma_min: float = 0.0, sigma_max: float = float("inf")) -> Tensor:
+    """Equally spaced time steps of DDPM's linear schedule, in variance-exploding coordinates.
+
+    The T = 1000 steps of Ho et al. 2020 (arXiv 2006.11239), beta from 1e-4 to .02, have
+    sigma_t = sqrt((1 - abar_t) / abar_t), from .01 to 157. N of them are t = 0, T/N, 2 T/N, ...
+    (DDRM, DPS and PiGDM); where the range is narrower, its part of the time axis takes the place
+    of T. The sigma of a fractional t is interpolated linearly in ln(sigma).
+
+    Args:
+        steps: N, at least 1; one step is the largest level alone.
+        sigma_min: no level lies below it, nor below .01.
+        sigma_max: no level lies above it, nor above 157.
+
+    Returns:
+        (N,) float64, strictly decreasing.
+
+    Raises:
+        InputError: steps is no whole number of at least 1, or the range holds no level.
+    """
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise InputError(f"steps is {steps!r}; it must be a whole number of at least 1.")
+    betas = torch.linspace(DDPM_BETAS[0], DDPM_BETAS[1], DDPM_STEPS, dtype=torch.float64)
+    abar = (1.0 - betas).cumprod(0)
+    levels = ((1.0 - abar) / abar).log() / 2
+    low, high = max(sigma_min, float(levels[0].exp())), min(sigma_max, float(levels[-1].exp()))
+    if not low < high:
+        raise InputError(
+            f"sigma_min is {sigma_min} and sigma_max is {sigma_max}; sigma_min must be the smaller "
+            "one, and between them there must be levels of DDPM, 0.01 to 157."
+        )
+    first, last = _time(low, levels), _time(high, levels)
+    if steps == 1:
+        return torch.tensor([high], dtype=torch.float64)
+    spacing = min((last - first + 1.0) / steps, (last - first) / (steps - 1))
+    time = first + spacing * torch.arange(steps - 1, -1, -1, dtype=torch.float64)
+    below = time.floor().long().clamp(0, DDPM_STEPS - 2)
+    return torch.lerp(levels[below], levels[below + 1], time - below).exp()
+
+
+def _time(sigma: float, levels: Tensor) -> float:
+    """The fractional time step of a level, from the increasing ln(sigma) of all steps."""
+    value = torch.tensor(sigma, dtype=torch.float64).log()
+    above = int(torch.searchsorted(levels, value).clamp(1, len(levels) - 1))
+    low, high = levels[above - 1], levels[above]
+    return above - 1 + float((value - low) / (high - low))
+
+
+def check_schedule(schedule: Array | Sequence[float]) -> Tensor:
     """A caller's own noise levels as float64, or one sentence on what is wrong with them."""
-    levels = torch.as_tensor(schedule, dtype=torch.float64).cpu()
+    levels = as_floating(schedule, "schedule").double().cpu()
     if levels.ndim != 1 or levels.numel() == 0:
         raise InputError(
             f"schedule has shape {tuple(levels.shape)}; it must be a non-empty vector."

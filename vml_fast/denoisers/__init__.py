@@ -1,6 +1,7 @@
 """Denoisers ``D(x, sigma)``: network adapters, the exact mixture denoiser, and loading."""
 
 from vml_fast.denoisers.base import Denoiser, ScaledDenoiser, Scalings
+from vml_fast.denoisers.consistency import ConsistencyDenoiser
 from vml_fast.denoisers.edm import EDMDenoiser
 from vml_fast.denoisers.loading import EMBEDDED, load_denoiser
 from vml_fast.denoisers.mixture import GaussianMixture, GaussianMixtureDenoiser
@@ -8,6 +9,7 @@ from vml_fast.denoisers.vp import VPDenoiser
 
 __all__ = [
     "EMBEDDED",
+    "ConsistencyDenoiser",
     "Denoiser",
     "EDMDenoiser",
     "GaussianMixture",

@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from vml_fast import trace
+from vml_fast.arrays import Array, as_tensor, back_to
 from vml_fast.errors import InputError
 from vml_fast.operators.base import LinearOperator
 from vml_fast.ops.backends import check_backend
@@ -43,6 +44,7 @@ class Run:
         callback: called with a `State` after each level.
         bar: progress, one tick per gradient step.
         keep_images: whether records keep their denoised images.
+        give: hands a tensor to the caller, in the array kind of y.
         states: the records so far.
     """
 
@@ -55,6 +57,7 @@ class Run:
     callback: Callback | None
     bar: tqdm
     keep_images: bool
+    give: Callable[[Tensor], Array]
     states: list[State] = field(default_factory=list)
 
     def start(self, sigma: Tensor) -> Tensor:
@@ -70,7 +73,7 @@ class Run:
     def record(self, level: int, sigma: Tensor, denoised: Tensor) -> bool:
         """Note a finished level; False where the callback wants to stop."""
         residual = self.operator.residual(denoised, self.y)
-        state = State(level, float(sigma), residual, denoised)
+        state = State(level, float(sigma), self.give(residual), self.give(denoised))
         self.states.append(state if self.keep_images else replace(state, denoised=None))
         self.bar.set_postfix(sigma=f"{state.sigma:.3g}", residual=f"{float(residual.mean()):.2e}")
         return self.callback is None or self.callback(state) is not False
@@ -95,9 +98,9 @@ class Solver(ABC):
         denoiser: Callable[..., Tensor],
         operator: LinearOperator,
         *,
-        noise_std: float | Tensor,
+        noise_std: float | Array,
         steps: int,
-        schedule: Tensor | Sequence[float] | None,
+        schedule: Array | Sequence[float] | None,
         backend: str,
     ) -> None:
         check_image_shape(denoiser, operator)
@@ -110,21 +113,25 @@ class Solver(ABC):
 
     def solve(
         self,
-        y: Tensor,
+        y: Array,
         *,
-        seed: int | Sequence[int] | Tensor = 0,
-        sample_index: Sequence[int] | Tensor | None = None,
+        seed: int | Sequence[int] | Array = 0,
+        sample_index: Sequence[int] | Array | None = None,
         operator: LinearOperator | None = None,
         condition: dict[str, Any] | None = None,
-        initial: Tensor | None = None,
+        initial: Array | None = None,
         callback: Callback | None = None,
         progress: bool = False,
         keep_images: bool = False,
     ) -> Result:
         """Restore a batch of measurements.
 
+        Every array may be of torch, NumPy or CuPy, and the results are of the kind of y: memory is
+        shared where it can be (`vml_fast.arrays`). The denoiser always sees torch tensors.
+
         Args:
-            y: (B, *measurement_shape) float32 or float64; the state has its dtype and device.
+            y: (B, *measurement_shape) float32 or float64; the state has its dtype and device (the
+                CPU for NumPy).
             seed: an int or (B,): with the sample index the key of all random numbers of an image.
             sample_index: (B,), by default 0 ... B-1; a slice of a run passes the original indices.
             operator: another operator of the same structure, in place of the solver's.
@@ -143,19 +150,29 @@ class Solver(ABC):
         """
         start = time.perf_counter()
         operator = self._same_structure(operator)
+        give = back_to(y)
         y = check_measurement(y, operator)
         noise = Noise(seed, sample_index, (len(y), *operator.image_shape), y)
         noise_std = check_per_sample("noise_std", self.noise_std, len(y))
         with trace.range("solve"), tqdm(disable=not progress, unit="step", leave=False) as bar:
             run = Run(
-                y, operator, noise_std, noise, condition or {}, initial, callback, bar, keep_images
+                y=y,
+                operator=operator,
+                noise_std=noise_std,
+                noise=noise,
+                condition=condition or {},
+                initial=None if initial is None else as_tensor(initial, "initial"),
+                callback=callback,
+                bar=bar,
+                keep_images=keep_images,
+                give=give,
             )
             image, forwards, products = self._restore(run)
         if y.is_cuda:
             torch.cuda.synchronize(y.device)
         return Result(
-            image=image,
-            residual=operator.residual(image, y),
+            image=give(image),
+            residual=give(operator.residual(image, y)),
             denoiser_calls=forwards,
             vjp_calls=products,
             seconds=time.perf_counter() - start,
@@ -171,13 +188,18 @@ class Solver(ABC):
         scalings = scalings_at(self.denoiser, sigma.to(run.y.device).expand(len(run.y)))
         return Level(sigma, scalings, active.to(run.y.device))
 
-    def _levels(self, schedule: Tensor | Sequence[float] | None) -> Tensor:
+    def _levels(self, schedule: Array | Sequence[float] | None) -> Tensor:
         if schedule is not None:
             return check_schedule(schedule)
+        return self._default_levels(
+            getattr(self.denoiser, "sigma_min", SIGMA_MIN),
+            getattr(self.denoiser, "sigma_max", SIGMA_MAX),
+        )
+
+    def _default_levels(self, sigma_min: float, sigma_max: float) -> Tensor:
+        """The method's own noise levels within the range of the denoiser."""
         return edm_schedule(
-            self.steps,
-            sigma_min=max(SIGMA_MIN, getattr(self.denoiser, "sigma_min", SIGMA_MIN)),
-            sigma_max=min(SIGMA_MAX, getattr(self.denoiser, "sigma_max", SIGMA_MAX)),
+            self.steps, sigma_min=max(SIGMA_MIN, sigma_min), sigma_max=min(SIGMA_MAX, sigma_max)
         )
 
     def _same_structure(self, operator: LinearOperator | None) -> LinearOperator:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vml_fast.arrays import Array, as_tensor, is_array
 from vml_fast.errors import InputError
 from vml_fast.operators.base import LinearOperator
 
@@ -16,10 +17,13 @@ def check_count(name: str, value: int, least: int) -> int:
     return value
 
 
-def check_measurement(y: Tensor, operator: LinearOperator) -> Tensor:
+def check_measurement(y: Array, operator: LinearOperator) -> Tensor:
     """y as a finite float tensor of shape (B, *measurement_shape)."""
-    if not isinstance(y, Tensor):
-        raise InputError(f"y is a {type(y).__name__}; it must be a torch tensor.")
+    if not is_array(y):
+        raise InputError(
+            f"y is a {type(y).__name__}; it must be a torch tensor, or a NumPy or CuPy array."
+        )
+    y = as_tensor(y, "y")
     expected = tuple(operator.measurement_shape)
     if tuple(y.shape[1:]) != expected or y.ndim != len(expected) + 1:
         raise InputError(
@@ -32,17 +36,12 @@ def check_measurement(y: Tensor, operator: LinearOperator) -> Tensor:
         raise InputError("y holds no image; its batch size must be at least 1.")
     if not bool(torch.isfinite(y).all()):
         raise InputError("y holds NaN or infinite entries; all must be finite.")
-    return y.detach()
+    return y
 
 
-def check_per_sample(name: str, values: float | Tensor, batch: int) -> Tensor:
+def check_per_sample(name: str, values: float | Array, batch: int) -> Tensor:
     """A standard deviation or noise level of each sample, (B,) float64 on the CPU."""
-    try:
-        level = torch.as_tensor(values, dtype=torch.float64).detach().cpu()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"{name} is {values!r}; it must be a number or {batch} of them."
-        ) from error
+    level = as_tensor(values, name, allowed=f"a number or {batch} of them").double().cpu()
     if level.ndim > 1 or (level.ndim == 1 and level.shape[0] != batch):
         raise InputError(
             f"{name} has shape {tuple(level.shape)}; it must be a number or {batch} of them."

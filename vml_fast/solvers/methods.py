@@ -1,4 +1,4 @@
-"""The named forms of VML-MAP, and the one-line `restore`."""
+"""The named forms of VML-MAP, the methods it is compared with, and the one-line `restore`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,15 @@ from typing import Any
 
 from torch import Tensor
 
+from vml_fast.arrays import Array
 from vml_fast.errors import InputError
 from vml_fast.operators.base import LinearOperator
+from vml_fast.solvers.base import Solver
+from vml_fast.solvers.daps import DAPS
+from vml_fast.solvers.ddrm import DDRM
+from vml_fast.solvers.dps import DPS
+from vml_fast.solvers.map_ga import MAPGA
+from vml_fast.solvers.pigdm import PiGDM
 from vml_fast.solvers.result import Result
 from vml_fast.solvers.vml_map import VMLMAP
 
@@ -20,12 +27,26 @@ METHODS: dict[str, str] = {
 }
 """Method name to what it is; the names of arXiv 2512.10524."""
 
+BASELINES: dict[str, str] = {
+    "map-ga": "MAP-GA with a consistency model and a prior",
+    "map-ga-np": "MAP-GA with a consistency model, no prior",
+    "map-ga-d": "MAP-GA with the denoiser in place of a consistency model, and a prior",
+    "map-ga-d-np": "MAP-GA with the denoiser in place of a consistency model, no prior",
+    "ddrm": "denoising diffusion restoration models",
+    "pigdm": "pseudoinverse-guided diffusion",
+    "daps": "decoupled annealing posterior sampling",
+    "dps": "diffusion posterior sampling",
+}
+"""The methods that the two papers compare with, and MAP-GA itself; `restore` takes them too."""
+
+_SOLVERS: dict[str, type[Solver]] = {"ddrm": DDRM, "pigdm": PiGDM, "daps": DAPS, "dps": DPS}
+
 _SOLVE_KEYWORDS = (
     "seed", "sample_index", "condition", "initial", "callback", "progress", "keep_images",
 )  # fmt: skip
 
 
-def method_options(method: str, noise_std: float | Tensor = 0.0) -> dict[str, Any]:
+def method_options(method: str, noise_std: float | Array = 0.0) -> dict[str, Any]:
     """The keywords of `VMLMAP` that make a named method.
 
     Raises:
@@ -40,30 +61,49 @@ def method_options(method: str, noise_std: float | Tensor = 0.0) -> dict[str, An
 
 
 def restore(
-    y: Tensor,
+    y: Array,
     operator: LinearOperator,
     denoiser: Callable[..., Tensor],
     *,
     method: str = "vml-map-pre",
-    noise_std: float | Tensor = 0.0,
+    noise_std: float | Array = 0.0,
     **options: Any,
 ) -> Result:
     """Restore a batch of measurements in one line.
 
     Args:
-        y: (B, *measurement_shape), y = H x + noise, images in [-1, 1].
+        y: (B, *measurement_shape), y = H x + noise, images in [-1, 1]; of torch, NumPy or CuPy.
         operator: H.
         denoiser: D(x, sigma).
-        method: a name of `METHODS`.
+        method: a name of `METHODS` or `BASELINES`.
         noise_std: sigma_y, one number or (B,).
-        **options: any keyword of `VMLMAP` or of `VMLMAP.solve`.
+        **options: any keyword of the method's solver (`VMLMAP`, `MAPGA`, ...) or of its `solve`;
+            "map-ga" and "map-ga-np" need `consistency`.
 
     Returns:
-        The restoration; see `Result`.
+        The restoration, in arrays of the kind of y; see `Result`.
 
     Raises:
         InputError: an argument is of the wrong shape, dtype, range or name.
     """
     running = {key: options.pop(key) for key in _SOLVE_KEYWORDS if key in options}
-    settings = method_options(method, noise_std) | options
-    return VMLMAP(denoiser, operator, noise_std=noise_std, **settings).solve(y, **running)
+    solver, settings = _solver(method, noise_std, options)
+    return solver(denoiser, operator, noise_std=noise_std, **settings).solve(y, **running)
+
+
+def _solver(
+    method: str, noise_std: float | Array, options: dict[str, Any]
+) -> tuple[Callable[..., Solver], dict[str, Any]]:
+    """The class of a method, and its keywords with the caller's."""
+    if method in METHODS:
+        return VMLMAP, method_options(method, noise_std) | options
+    if method not in BASELINES:
+        names = ", ".join((*METHODS, *BASELINES))
+        raise InputError(f"method is {method!r}; it must be one of {names}.")
+    if method in _SOLVERS:
+        return _SOLVERS[method], options
+    by_denoiser = method.startswith("map-ga-d")
+    if by_denoiser == (options.get("consistency") is not None):
+        rule = "takes no consistency" if by_denoiser else "needs consistency, a model C(x, sigma)"
+        raise InputError(f"method is {method!r}, which {rule}; map-ga-d takes the denoiser alone.")
+    return MAPGA, {"use_prior": not method.endswith("-np")} | options

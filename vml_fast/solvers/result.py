@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from torch import Tensor
+from vml_fast.arrays import Array
 
 
 @dataclass(frozen=True)
 class State:
     """What a callback and `Result.trace` see after a noise level.
+
+    The arrays are of the kind of y (torch, NumPy or CuPy) and share the solver's memory.
 
     Attributes:
         level: 0 ... N-1.
@@ -21,13 +23,15 @@ class State:
 
     level: int
     sigma: float
-    residual: Tensor
-    denoised: Tensor | None
+    residual: Array
+    denoised: Array | None
 
 
 @dataclass(frozen=True)
 class Result:
     """A restoration and what it took.
+
+    The arrays, those of the trace too, are of the kind of y: torch, NumPy or CuPy.
 
     Attributes:
         image: (B, C, H, W) in the dtype and on the device of y, not clipped.
@@ -38,8 +42,8 @@ class Result:
         trace: one `State` per noise level that was run.
     """
 
-    image: Tensor
-    residual: Tensor
+    image: Array
+    residual: Array
     denoiser_calls: int
     vjp_calls: int
     seconds: float

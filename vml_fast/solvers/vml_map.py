@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vml_fast import trace
+from vml_fast.arrays import Array
 from vml_fast.errors import InputError
 from vml_fast.operators.base import LinearOperator
 from vml_fast.preconditioners import check_preconditioner, check_prior_weight
@@ -61,14 +62,14 @@ class VMLMAP(Solver):
         denoiser: Callable[..., Tensor],
         operator: LinearOperator,
         *,
-        noise_std: float | Tensor = 0.0,
+        noise_std: float | Array = 0.0,
         steps: int = 20,
         inner_steps: int = 10,
-        schedule: Tensor | Sequence[float] | None = None,
+        schedule: Array | Sequence[float] | None = None,
         preconditioner: str | None = "auto",
         prior_weight: float | str = "auto",
         step_size: float = 1.0,
-        stop_sigma: float | Tensor | None = None,
+        stop_sigma: float | Array | None = None,
         jacobian: str = "vjp",
         backend: str = "auto",
         final_projection: bool = False,
