@@ -85,7 +85,7 @@ def measure(operator: vf.operators.LinearOperator, truth: Tensor, noise_std: flo
     zeros, index = torch.zeros(len(truth), dtype=torch.int64), torch.arange(len(truth))
     noise = normal(tuple(clean.shape), seed=zeros, sample=index, draw=MEASUREMENT_DRAW)
     noisy = clean + noise_std * noise
-    mask = getattr(operator, "mask", None)
+    mask = operator.data.get("mask")
     return noisy if mask is None else noisy * mask.to(noisy)
 
 
@@ -94,7 +94,7 @@ def bicubic(operator: vf.operators.LinearOperator, y: Tensor) -> Tensor:
     if y.shape[1:] != tuple(operator.image_shape):
         size = operator.image_shape[1:]
         return torch.nn.functional.interpolate(y, size=size, mode="bicubic", antialias=False)
-    mask = getattr(operator, "mask", None)
+    mask = operator.data.get("mask")
     if mask is None:
         return y
     return torch.stack([_fill(image, mask.reshape(mask.shape[-2:])) for image in y])

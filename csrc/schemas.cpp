@@ -25,10 +25,8 @@ STABLE_TORCH_LIBRARY(vml_fast, m) {
       "walsh_hadamard_bracket(Tensor raw, Tensor x, Tensor target, Tensor s, Tensor alpha,"
       " Tensor? beta, Tensor coefficients) -> (Tensor v, Tensor cotangent)");
   m.def("denoised_stack(Tensor raw, Tensor x, Tensor coefficients, bool with_prior) -> Tensor");
-  m.def(
-      "spectral_filter(Tensor z, Tensor target, Tensor s, Tensor alpha, Tensor? beta) -> Tensor");
-  m.def(
-      "update(Tensor(a!) x, Tensor v, Tensor gradient, Tensor(b!) u, Tensor coefficients) -> ()");
+  m.def("spectral_filter(Tensor z, Tensor target, Tensor s, Tensor alpha, Tensor? beta) -> Tensor");
+  m.def("update(Tensor(a!) x, Tensor v, Tensor gradient, Tensor(b!) u, Tensor coefficients) -> ()");
   m.def(
       "transition(Tensor denoised, Tensor sigma, Tensor seed, Tensor sample, Tensor draw)"
       " -> Tensor");

@@ -30,7 +30,7 @@ EMOJI = ("1f98e", "1f41e", "1f60f", "1f697", "1f9f8", "1f33c")
 def measurement_picture(operator: vf.operators.LinearOperator, y: torch.Tensor) -> torch.Tensor:
     """y where it is an image of any size, hidden pixels gray."""
     if isinstance(operator, vf.operators.Inpainting):
-        return y + 0.5 * (1.0 - operator.mask.to(y))
+        return y + 0.5 * (1.0 - operator.data["mask"].to(y))
     return y
 
 

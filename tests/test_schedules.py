@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vml_fast.errors import InputError
-from vml_fast.schedules import check_schedule, edm_schedule
+from vml_fast.schedules import check_schedule, ddpm_schedule, edm_schedule
 
 
 def test_ends_and_order() -> None:
@@ -51,3 +51,34 @@ def test_bad_arguments(keywords: dict) -> None:
 def test_bad_schedules(levels: list) -> None:
     with pytest.raises(InputError, match="schedule"):
         check_schedule(torch.tensor(levels))
+
+
+def _ddpm_levels() -> torch.Tensor:
+    abar = (1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)).cumprod(0)
+    return ((1 - abar) / abar).sqrt()
+
+
+@pytest.mark.parametrize("steps", [2, 20, 100, 1000])
+def test_ddpm_levels_are_those_of_its_respaced_time_steps(steps: int) -> None:
+    """0, 1000/N, 2000/N, ... as DDRM, DPS and others take them."""
+    expected = _ddpm_levels()[:: 1000 // steps].flip(0)
+    torch.testing.assert_close(ddpm_schedule(steps), expected, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("steps", [1, 20, 1000, 3000])
+def test_ddpm_levels_within_a_narrower_range(steps: int) -> None:
+    levels = ddpm_schedule(steps, sigma_min=0.02, sigma_max=80.0)
+    assert levels.shape == (steps,)
+    assert bool((levels[1:] < levels[:-1]).all())
+    assert levels[-1] >= 0.02 - 1e-9
+    assert levels[0] <= 80.0 + 1e-9
+    if steps > 1:
+        assert levels[-1].item() == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize(
+    ("steps", "low", "high"), [(0, 0.0, 80.0), (2.0, 0.0, 80.0), (20, 3.0, 2.0), (20, 200.0, 300.0)]
+)
+def test_bad_ddpm_arguments(steps: int, low: float, high: float) -> None:
+    with pytest.raises(InputError, match=r"steps|sigma_min"):
+        ddpm_schedule(steps, sigma_min=low, sigma_max=high)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vml_fast import denoisers, objective, operators, reference, solvers
-    from vml_fast.denoisers import load_denoiser
+    from vml_fast.denoisers import accelerate, load_denoiser
     from vml_fast.solvers import DAPS, DDRM, DPS, MAPGA, VMLMAP, PiGDM, Result, restore
 
 __version__ = "0.1.0"
@@ -30,6 +30,7 @@ __all__ = [
     "PiGDM",
     "Result",
     "__version__",
+    "accelerate",
     "denoisers",
     "load_denoiser",
     "objective",
@@ -48,6 +49,7 @@ _HOMES = {
     "PiGDM": "vml_fast.solvers",
     "VMLMAP": "vml_fast.solvers",
     "Result": "vml_fast.solvers",
+    "accelerate": "vml_fast.denoisers",
     "load_denoiser": "vml_fast.denoisers",
     "restore": "vml_fast.solvers",
 }

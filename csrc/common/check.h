@@ -51,9 +51,9 @@ inline void check_broadcasts(const Tensor& tensor, const Tensor& like, const cha
 }
 
 inline void check_same_device(const Tensor& tensor, const Tensor& like, const char* name) {
-  STD_TORCH_CHECK(tensor.is_cuda() == like.is_cuda() &&
-                      tensor.get_device_index() == like.get_device_index(),
-                  name, " must be on the device of x");
+  STD_TORCH_CHECK(
+      tensor.is_cuda() == like.is_cuda() && tensor.get_device_index() == like.get_device_index(),
+      name, " must be on the device of x");
 }
 
 // One row of float32 coefficients per sample, or one row for all.
@@ -192,14 +192,13 @@ inline void check_transition(const Tensor& denoised, const Tensor& sigma, const 
   check_counters(seed, sample, draw);
   check_same_device(sigma, denoised, "sigma");
   check_same_device(seed, denoised, "seed");
-  STD_TORCH_CHECK(sigma.dim() == 1 && sigma.size(0) == denoised.size(0),
-                  "sigma must be (B,)");
+  STD_TORCH_CHECK(sigma.dim() == 1 && sigma.size(0) == denoised.size(0), "sigma must be (B,)");
   STD_TORCH_CHECK(seed.size(0) == denoised.size(0), "seed must be (B,)");
 }
 
 inline void check_transform_length(int64_t n) {
-  STD_TORCH_CHECK(n >= 1 && (n & (n - 1)) == 0, "x has ", n,
-                  " elements to transform; fwht takes powers of two");
+  STD_TORCH_CHECK(n >= 1 && (n & (n - 1)) == 0, "the last dimension of x is ", n,
+                  "; fwht takes powers of two");
 }
 
 inline void check_fwht(const Tensor& x) {
@@ -216,9 +215,9 @@ inline void check_group_norm(const Tensor& x, int64_t num_groups, const Tensor& 
   STD_TORCH_CHECK(num_groups >= 1 && channels % num_groups == 0, "num_groups ", num_groups,
                   " must divide the ", channels, " channels of x");
   for (const auto& [tensor, name] : {std::pair{&weight, "weight"}, std::pair{&bias, "bias"}}) {
-    STD_TORCH_CHECK(is_network_type(tensor->scalar_type()) && tensor->dim() == 1 &&
-                        tensor->size(0) == channels,
-                    name, " must be (C,) and floating");
+    STD_TORCH_CHECK(
+        is_network_type(tensor->scalar_type()) && tensor->dim() == 1 && tensor->size(0) == channels,
+        name, " must be (C,) and floating");
     check_same_device(*tensor, x, name);
   }
   for (const auto& [tensor, name] : {std::pair{&scale, "scale"}, std::pair{&shift, "shift"}}) {

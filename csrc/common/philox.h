@@ -18,10 +18,10 @@ struct PhiloxKey {
 };
 
 VML_HOST_DEVICE PhiloxKey philox_key(int64_t seed, int64_t sample, int64_t draw) {
-  return {{static_cast<uint32_t>(seed), static_cast<uint32_t>(static_cast<uint64_t>(seed) >> 32)},
-          static_cast<uint32_t>(draw),
-          {static_cast<uint32_t>(sample),
-           static_cast<uint32_t>(static_cast<uint64_t>(sample) >> 32)}};
+  return {
+      {static_cast<uint32_t>(seed), static_cast<uint32_t>(static_cast<uint64_t>(seed) >> 32)},
+      static_cast<uint32_t>(draw),
+      {static_cast<uint32_t>(sample), static_cast<uint32_t>(static_cast<uint64_t>(sample) >> 32)}};
 }
 
 // words[0..3] of block `block`: the elements 4 block ... 4 block + 3.

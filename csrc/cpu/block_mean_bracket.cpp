@@ -25,8 +25,8 @@ VML_CLONES void add_row(float* VML_RESTRICT denoised_sum, float* VML_RESTRICT pr
 // From column sums to the block part of v, repeated over the columns of each block (in place).
 template <typename Factor>
 VML_INLINE void block_part(float* VML_RESTRICT part, const float* VML_RESTRICT denoised_sum,
-                       const float* VML_RESTRICT y, int64_t blocks, Factor factor,
-                       Coefficients c) {
+                           const float* VML_RESTRICT y, int64_t blocks, Factor factor,
+                           Coefficients c) {
   const float area = static_cast<float>(factor) * static_cast<float>(factor);
   const float data = c.alpha / static_cast<float>(factor);
   const float prior = (c.beta - c.beta_null) / area;

@@ -49,19 +49,20 @@ Bracket colorization_bracket(const Tensor& raw, const Tensor& x, const Tensor& y
   const Bracket outputs = empty_bracket(raw, x);
   fill_bracket(outputs, raw, x, {y}, coefficients, false,
                [](const Stretch& s, const Coefficients& c) {
-    thread_local std::vector<float> buffer;
-    buffer.assign(2 * s.n(), 0.0f);
-    float* const denoised_sum = buffer.data();
-    float* const gray = denoised_sum + s.n();
-    for (int64_t k = 0; k < s.channels(); ++k) {
-      add_channel(denoised_sum, gray, s.read(kRaw, k), s.read(kX, k), s.n(), c);
-    }
-    gray_part(gray, denoised_sum, s.read(kExtra, 0), s.n(), static_cast<float>(s.channels()), c);
-    for (int64_t k = 0; k < s.channels(); ++k) {
-      colorize_channel(s.write(kV, k), s.write(kCotangent, k), s.read(kRaw, k), s.read(kX, k),
-                       gray, s.n(), c);
-    }
-  });
+                 thread_local std::vector<float> buffer;
+                 buffer.assign(2 * s.n(), 0.0f);
+                 float* const denoised_sum = buffer.data();
+                 float* const gray = denoised_sum + s.n();
+                 for (int64_t k = 0; k < s.channels(); ++k) {
+                   add_channel(denoised_sum, gray, s.read(kRaw, k), s.read(kX, k), s.n(), c);
+                 }
+                 gray_part(gray, denoised_sum, s.read(kExtra, 0), s.n(),
+                           static_cast<float>(s.channels()), c);
+                 for (int64_t k = 0; k < s.channels(); ++k) {
+                   colorize_channel(s.write(kV, k), s.write(kCotangent, k), s.read(kRaw, k),
+                                    s.read(kX, k), gray, s.n(), c);
+                 }
+               });
   return outputs;
 }
 

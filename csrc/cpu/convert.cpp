@@ -18,7 +18,9 @@ using torch::headeronly::Half;
 namespace {
 
 // bfloat16 is the upper half of a float32.
-VML_INLINE float from_bfloat16(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
+VML_INLINE float from_bfloat16(uint16_t bits) {
+  return std::bit_cast<float>(uint32_t{bits} << 16);
+}
 
 VML_INLINE uint16_t to_bfloat16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
@@ -47,7 +49,7 @@ struct Element<bool> {  // masks: any non-zero byte is observed
 // Small constant strides (an interleaved image of two to four channels) become shuffles.
 template <typename E, typename T>
 VML_INLINE void load_any(float* VML_RESTRICT to, const T* VML_RESTRICT from, int64_t stride,
-                     int64_t n) {
+                         int64_t n) {
   switch (stride) {
     case 1:
       for (int64_t i = 0; i < n; ++i) to[i] = E::load(from[i]);
@@ -65,7 +67,7 @@ VML_INLINE void load_any(float* VML_RESTRICT to, const T* VML_RESTRICT from, int
 
 template <typename E, typename T>
 VML_INLINE void store_any(T* VML_RESTRICT to, int64_t stride, const float* VML_RESTRICT from,
-                      int64_t n) {
+                          int64_t n) {
   if (stride == 1) {
     for (int64_t i = 0; i < n; ++i) to[i] = E::store(from[i]);
   } else {
@@ -101,7 +103,9 @@ bool has_f16c() {
 
 #else
 
-bool has_f16c() { return false; }
+bool has_f16c() {
+  return false;
+}
 void load_half_f16c(float*, const Half*, int64_t) {}
 void store_half_f16c(Half*, const float*, int64_t) {}
 

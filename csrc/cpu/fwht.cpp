@@ -10,8 +10,9 @@ namespace vml_fast::cpu {
 
 namespace {
 
-constexpr int64_t kSmall = 16;      // shortest length that is done in whole vectors
-constexpr int64_t kInCache = 4096;  // 16 KiB: all passes over this much run in the first-level cache
+constexpr int64_t kSmall = 16;  // shortest length that is done in whole vectors
+constexpr int64_t kInCache =
+    4096;  // 16 KiB: all passes over this much run in the first-level cache
 
 using Vector = float __attribute__((vector_size(32)));  // eight lanes
 
@@ -24,8 +25,8 @@ VML_INLINE void butterfly(float* VML_RESTRICT first, float* VML_RESTRICT second,
 }
 
 // Two levels of butterflies in one pass over four quarters.
-VML_INLINE void double_butterfly(float* VML_RESTRICT q0, float* VML_RESTRICT q1, float* VML_RESTRICT q2,
-                             float* VML_RESTRICT q3, int64_t n) {
+VML_INLINE void double_butterfly(float* VML_RESTRICT q0, float* VML_RESTRICT q1,
+                                 float* VML_RESTRICT q2, float* VML_RESTRICT q3, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
     const float a = q0[i] + q2[i], b = q1[i] + q3[i], c = q0[i] - q2[i], d = q1[i] - q3[i];
     q0[i] = a + b;

@@ -21,11 +21,11 @@ void fill_general_bracket(const Bracket& outputs, const Tensor& raw, const Tenso
                           const Tensor& term, const Tensor& coefficients) {
   fill_bracket(outputs, raw, x, {term}, coefficients, true,
                [](const Stretch& s, const Coefficients& c) {
-    for (int64_t k = 0; k < s.channels(); ++k) {
-      general_bracket_run(s.write(kV, k), s.write(kCotangent, k), s.read(kRaw, k), s.read(kX, k),
-                          s.read(kExtra, k), s.n(), c);
-    }
-  });
+                 for (int64_t k = 0; k < s.channels(); ++k) {
+                   general_bracket_run(s.write(kV, k), s.write(kCotangent, k), s.read(kRaw, k),
+                                       s.read(kX, k), s.read(kExtra, k), s.n(), c);
+                 }
+               });
 }
 
 Bracket general_bracket(const Tensor& raw, const Tensor& x, const Tensor& term,

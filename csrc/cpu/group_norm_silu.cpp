@@ -107,7 +107,7 @@ std::vector<Statistics<A>> statistics(const Blocks<A>& x, const Slice& slice, in
       const double from_mean = *shift.at(k * x.lanes_per_channel()) + sums[k] / n - mean;
       spread += squares[k] - sums[k] * sums[k] / n + n * from_mean * from_mean;
     }
-    const double variance = std::max(0.0, spread / (n * per_group));
+    const double variance = std::max(spread / (n * per_group), 0.0);  // in this order NaN stays
     result.push_back({static_cast<A>(mean), static_cast<A>(1.0 / std::sqrt(variance + eps))});
   }
   return result;
@@ -155,12 +155,12 @@ void backward_slice(const Blocks<A>& gradient, const Blocks<A>& x, const Blocks<
       f(start, rows, lane, affine, values, dz);
     });
   };
-  for_each_dz([&](int64_t, Rows rows, int64_t lane, Affine<A> affine, const A* values,
-                  const A* dz) {
-    gradient_sums(sum.at(lane), product.at(lane), dz, values, affine.mean, rows);
-    sum.flush(lane, rows.lanes, sums);
-    product.flush(lane, rows.lanes, products);
-  });
+  for_each_dz(
+      [&](int64_t, Rows rows, int64_t lane, Affine<A> affine, const A* values, const A* dz) {
+        gradient_sums(sum.at(lane), product.at(lane), dz, values, affine.mean, rows);
+        sum.flush(lane, rows.lanes, sums);
+        product.flush(lane, rows.lanes, products);
+      });
   Lanes<A> constant(x, slice), slope(x, slice);
   const double count = static_cast<double>(x.pixels()) * per_group;
   for (int64_t c = 0; c < slice.count; c += per_group) {
@@ -176,11 +176,11 @@ void backward_slice(const Blocks<A>& gradient, const Blocks<A>& x, const Blocks<
       slope.fill(k, static_cast<A>(rstd * rstd * mean_product));
     }
   }
-  for_each_dz([&](int64_t start, Rows rows, int64_t lane, Affine<A> affine, const A* values,
-                  A* dz) {
-    input_gradient(dz, values, affine, constant.at(lane), slope.at(lane), rows);
-    dx.store(start, rows, dz);
-  });
+  for_each_dz(
+      [&](int64_t start, Rows rows, int64_t lane, Affine<A> affine, const A* values, A* dz) {
+        input_gradient(dz, values, affine, constant.at(lane), slope.at(lane), rows);
+        dx.store(start, rows, dz);
+      });
 }
 
 bool is_channels_last(const Tensor& t) {
@@ -234,24 +234,23 @@ std::tuple<Tensor, Tensor, Tensor> forward(const Tensor& input, int64_t num_grou
   const Blocks<A> x_blocks(x, channels_last), y_blocks(y, channels_last);
   const int64_t per_group = input.size(1) / num_groups;
   if (input.numel() > 0) {
-    for_each_slice(input.size(0), input.size(1), num_groups, x_blocks.pixels(),
-                   [&](const Slice& slice) {
-      const auto groups = statistics(x_blocks, slice, per_group, eps);
-      for (size_t g = 0; g < groups.size(); ++g) {
-        const int64_t index = slice.b * num_groups + slice.first / per_group + g;
-        means[index] = groups[g].mean;
-        rstds[index] = groups[g].rstd;
-      }
-      forward_slice(x_blocks, y_blocks, parameters, groups, per_group, slice, activation);
-    });
+    for_each_slice(
+        input.size(0), input.size(1), num_groups, x_blocks.pixels(), [&](const Slice& slice) {
+          const auto groups = statistics(x_blocks, slice, per_group, eps);
+          for (size_t g = 0; g < groups.size(); ++g) {
+            const int64_t index = slice.b * num_groups + slice.first / per_group + g;
+            means[index] = groups[g].mean;
+            rstds[index] = groups[g].rstd;
+          }
+          forward_slice(x_blocks, y_blocks, parameters, groups, per_group, slice, activation);
+        });
   }
   return {with_strides_of(input, y), mean, rstd};
 }
 
 template <typename A>
-Tensor backward(const Tensor& gradient, const Tensor& input, const Tensor& mean,
-                const Tensor& rstd, int64_t num_groups, const ScaleShift<A>& parameters,
-                bool activation) {
+Tensor backward(const Tensor& gradient, const Tensor& input, const Tensor& mean, const Tensor& rstd,
+                int64_t num_groups, const ScaleShift<A>& parameters, bool activation) {
   const bool channels_last = prefers_channels_last(input);
   const Tensor x = in_format(input, channels_last);
   const Tensor g = in_format(gradient, channels_last);
@@ -265,9 +264,10 @@ Tensor backward(const Tensor& gradient, const Tensor& input, const Tensor& mean,
   if (input.numel() > 0) {
     for_each_slice(input.size(0), input.size(1), num_groups, x_blocks.pixels(),
                    [&](const Slice& slice) {
-      backward_slice(g_blocks, x_blocks, dx_blocks, parameters, means + slice.b * num_groups,
-                     rstds + slice.b * num_groups, input.size(1) / num_groups, slice, activation);
-    });
+                     backward_slice(g_blocks, x_blocks, dx_blocks, parameters,
+                                    means + slice.b * num_groups, rstds + slice.b * num_groups,
+                                    input.size(1) / num_groups, slice, activation);
+                   });
   }
   return with_strides_of(input, dx);
 }

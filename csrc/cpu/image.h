@@ -1,8 +1,8 @@
 // Images in any type and memory format, worked on as planar stretches of float32.
 //
-// Every element-wise kernel is a plain loop over float32 arrays. A stretch is a run of pixels of one
-// sample with all its channels. Where a tensor is float32 with adjacent pixels, the loop works on
-// its memory; elsewhere the stretch passes through a buffer that stays in the first-level cache.
+// Every element-wise kernel is a plain loop over float32 arrays. A stretch is a run of pixels of
+// one sample with all its channels. Where a tensor is float32 with adjacent pixels, the loop works
+// on its memory; elsewhere the stretch passes through a buffer that stays in the first-level cache.
 #pragma once
 
 #include <torch/csrc/stable/tensor.h>
@@ -54,8 +54,8 @@ class Image {
   bool is_direct() const { return type_ == ScalarType::Float && stride_[3] == 1; }
 
   void* at(const Run& run, int64_t c) const {
-    return data_ + bytes_ * (run.b * stride_[0] + c * stride_[1] + run.h * stride_[2] +
-                             run.w * stride_[3]);
+    return data_ +
+           bytes_ * (run.b * stride_[0] + c * stride_[1] + run.h * stride_[2] + run.w * stride_[3]);
   }
 
  private:
@@ -121,9 +121,9 @@ class Tiling {
   // Calls f(stretch) for every stretch.
   template <typename F>
   void for_each(const F& f) const {
-    run_tiles([](const Stretch& stretch, const void* context) {
-      (*static_cast<const F*>(context))(stretch);
-    }, &f);
+    run_tiles([](const Stretch& stretch,
+                 const void* context) { (*static_cast<const F*>(context))(stretch); },
+              &f);
   }
 
   // Index of the first element of channel c of a stretch in C, H, W order.

@@ -166,8 +166,7 @@ class Lanes {
 
 // Whole groups per slice; more slices than samples only where threads would idle.
 template <typename F>
-void for_each_slice(int64_t samples, int64_t channels, int64_t groups, int64_t pixels,
-                    const F& f) {
+void for_each_slice(int64_t samples, int64_t channels, int64_t groups, int64_t pixels, const F& f) {
   const int64_t threads = torch::stable::get_num_threads();
   const int64_t wanted = samples >= threads ? 1 : (threads + samples - 1) / samples;
   const int64_t parts = std::min(groups, wanted);

@@ -27,13 +27,13 @@ Bracket mask_bracket(const Tensor& raw, const Tensor& x, const Tensor& y, const 
   check_like_state(y, x, "y");
   check_mask(mask, x);
   const Bracket outputs = empty_bracket(raw, x);
-  fill_bracket(outputs, raw, x, {y, mask}, coefficients, false,
-               [](const Stretch& s, const Coefficients& c) {
-    for (int64_t k = 0; k < s.channels(); ++k) {
-      mask_bracket_run(s.write(kV, k), s.write(kCotangent, k), s.read(kRaw, k), s.read(kX, k),
-                       s.read(kExtra, k), s.read(kExtra + 1, k), s.n(), c);
-    }
-  });
+  fill_bracket(
+      outputs, raw, x, {y, mask}, coefficients, false, [](const Stretch& s, const Coefficients& c) {
+        for (int64_t k = 0; k < s.channels(); ++k) {
+          mask_bracket_run(s.write(kV, k), s.write(kCotangent, k), s.read(kRaw, k), s.read(kX, k),
+                           s.read(kExtra, k), s.read(kExtra + 1, k), s.n(), c);
+        }
+      });
   return outputs;
 }
 

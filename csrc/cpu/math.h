@@ -54,7 +54,9 @@ VML_INLINE float exp_clamped(float x) {
   return value * std::bit_cast<float>(power);
 }
 
-VML_INLINE double exp_clamped(double x) { return std::exp(x); }
+VML_INLINE double exp_clamped(double x) {
+  return std::exp(x);
+}
 
 struct SineCosine {
   float sine, cosine;

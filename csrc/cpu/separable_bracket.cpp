@@ -5,8 +5,8 @@
 
 namespace vml_fast::cpu {
 
-Bracket separable_bracket(const Tensor& raw, const Tensor& x, const Tensor& target,
-                          const Tensor& s, const Tensor& alpha, const std::optional<Tensor>& beta,
+Bracket separable_bracket(const Tensor& raw, const Tensor& x, const Tensor& target, const Tensor& s,
+                          const Tensor& alpha, const std::optional<Tensor>& beta,
                           const Tensor& rows_v, const Tensor& columns_v,
                           const Tensor& coefficients) {
   check_bracket(raw, x, coefficients);

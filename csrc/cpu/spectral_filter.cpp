@@ -26,7 +26,8 @@ class Values {
                                           run.h * stride_[2] + run.w * stride_[3]);
     if (stride_[3] == 1 || run.n == 1) return from;
     for (int64_t i = 0; i < run.n; ++i) {
-      for (int64_t k = 0; k < parts_; ++k) buffer[i * parts_ + k] = from[i * parts_ * stride_[3] + k];
+      for (int64_t k = 0; k < parts_; ++k)
+        buffer[i * parts_ + k] = from[i * parts_ * stride_[3] + k];
     }
     return buffer;
   }
@@ -39,8 +40,8 @@ class Values {
 
 template <int kParts>
 VML_INLINE void filter_data(float* VML_RESTRICT out, const float* VML_RESTRICT z,
-                        const float* VML_RESTRICT target, const float* VML_RESTRICT s,
-                        const float* VML_RESTRICT alpha, int64_t n) {
+                            const float* VML_RESTRICT target, const float* VML_RESTRICT s,
+                            const float* VML_RESTRICT alpha, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
     for (int k = 0; k < kParts; ++k) {
       const int64_t j = kParts * i + k;
@@ -51,7 +52,8 @@ VML_INLINE void filter_data(float* VML_RESTRICT out, const float* VML_RESTRICT z
 
 template <int kParts>
 VML_INLINE void filter_prior(float* VML_RESTRICT out, const float* VML_RESTRICT prior,
-                         const float* VML_RESTRICT s, const float* VML_RESTRICT beta, int64_t n) {
+                             const float* VML_RESTRICT s, const float* VML_RESTRICT beta,
+                             int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
     const float weight = s[i] != 0.0f ? beta[i] : 0.0f;
     for (int k = 0; k < kParts; ++k) out[kParts * i + k] += weight * prior[kParts * i + k];
@@ -84,23 +86,23 @@ Tensor spectral_filter(const Tensor& z, const Tensor& target, const Tensor& s, c
   const int64_t prior_offset = z.stride(0);
   float* const out_data = static_cast<float*>(out.data_ptr());
   const int64_t stretches = (width + kRun - 1) / kRun;
-  share_tiles(samples * channels * rows * stretches, parts * std::min(width, kRun),
-              [&](int64_t tile) {
-    alignas(64) float wide[2][2 * kRun];
-    alignas(64) float narrow[2][kRun];
-    const int64_t w = tile % stretches * kRun;
-    const int64_t row = tile / stretches;
-    const int64_t c = row / rows % channels;
-    const Run run{row / rows / channels, row % rows, w, std::min(kRun, width - w)};
-    float* out_run = out_data + parts * (row * width + w);
-    const float* s_run = s_values.read(run, c, narrow[0]);
-    filter_data_run(out_run, z_values.read(run, c, wide[0]), targets.read(run, c, wide[1]), s_run,
-                    alphas.read(run, c, narrow[1]), run.n, parts);
-    if (beta.has_value()) {
-      filter_prior_run(out_run, z_values.read(run, c, wide[0], prior_offset), s_run,
-                       betas.read(run, c, narrow[1]), run.n, parts);
-    }
-  });
+  share_tiles(
+      samples * channels * rows * stretches, parts * std::min(width, kRun), [&](int64_t tile) {
+        alignas(64) float wide[2][2 * kRun];
+        alignas(64) float narrow[2][kRun];
+        const int64_t w = tile % stretches * kRun;
+        const int64_t row = tile / stretches;
+        const int64_t c = row / rows % channels;
+        const Run run{row / rows / channels, row % rows, w, std::min(kRun, width - w)};
+        float* out_run = out_data + parts * (row * width + w);
+        const float* s_run = s_values.read(run, c, narrow[0]);
+        filter_data_run(out_run, z_values.read(run, c, wide[0]), targets.read(run, c, wide[1]),
+                        s_run, alphas.read(run, c, narrow[1]), run.n, parts);
+        if (beta.has_value()) {
+          filter_prior_run(out_run, z_values.read(run, c, wide[0], prior_offset), s_run,
+                           betas.read(run, c, narrow[1]), run.n, parts);
+        }
+      });
   return out;
 }
 

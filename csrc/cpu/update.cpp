@@ -21,12 +21,9 @@ void update(const Tensor& x, const Tensor& v, const Tensor& gradient, const Tens
             const Tensor& coefficients) {
   check_update(x, v, gradient, u, coefficients);
   const CoefficientRows rows(coefficients);
-  const Tiling tiling(x,
-                      {{x, Access::kModify},
-                       {u, Access::kWrite},
-                       {v, Access::kRead},
-                       {gradient, Access::kRead}},
-                      true);
+  const Tiling tiling(
+      x, {{x, Access::kModify}, {u, Access::kWrite}, {v, Access::kRead}, {gradient, Access::kRead}},
+      true);
   tiling.for_each([&](const Stretch& s) {
     const float c_skip = rows.at(s.run().b, 0), c_in = rows.at(s.run().b, 1);
     for (int64_t k = 0; k < s.channels(); ++k) {

@@ -14,7 +14,9 @@ NAME = "denoised_stack"
 priors = pytest.mark.parametrize("with_prior", [False, True])
 
 
-def arguments(shape: tuple[int, ...], with_prior: bool, dtype=torch.float32):
+def arguments(
+    shape: tuple[int, ...], with_prior: bool, dtype: torch.dtype = torch.float32
+) -> helpers.Arguments:
     raw, x = (torch.randn(shape) for _ in range(2))
     return raw.to(dtype), x, helpers.random_coefficients(shape[0]), with_prior
 
@@ -31,7 +33,9 @@ def test_reference_by_hand() -> None:
 @priors
 @helpers.shapes
 @helpers.layouts
-def test_layouts_and_shapes(backend, with_prior, shape, layout, poisoned_memory: None) -> None:
+def test_layouts_and_shapes(
+    backend: str, with_prior: bool, shape: tuple[int, ...], layout: str, poisoned_memory: None
+) -> None:
     given = helpers.placed(arguments(shape, with_prior), layout)
     helpers.assert_backend_agrees(NAME, backend, given)
     assert helpers.run(NAME, backend, *given)[0].is_contiguous()
@@ -42,17 +46,31 @@ def test_layouts_and_shapes(backend, with_prior, shape, layout, poisoned_memory:
 @helpers.network_formats
 def test_network_dtypes(backend: str, dtype: torch.dtype, layout: str) -> None:
     given = helpers.placed(arguments((2, 3, 17, 19), True, dtype), layout)
-    helpers.assert_no_worse_than_torch(NAME, backend, given)
+    helpers.assert_backend_no_worse_than_torch(NAME, backend, given)
 
 
 @kernels
 @pytest.mark.parametrize(
-    ("position", "wrong"), [(1, torch.zeros(2, 3, 8, 9)), (2, torch.zeros(2, 4))]
+    ("argument", "wrong"),
+    [
+        ("raw", torch.zeros(2, 3, 8)),
+        ("x", torch.zeros(2, 3, 8, 9)),
+        ("x", torch.zeros(2, 3, 8, 8, dtype=torch.float64)),
+        ("coefficients", torch.zeros(2, 4)),
+    ],
 )
-def test_wrong_arguments_are_refused(backend: str, position: int, wrong: Tensor) -> None:
-    helpers.assert_refused(NAME, backend, arguments((2, 3, 8, 8), True), position, wrong)
+def test_wrong_arguments_are_refused(backend: str, argument: str, wrong: Tensor) -> None:
+    helpers.assert_refused(NAME, backend, arguments((2, 3, 8, 8), True), argument, wrong)
 
 
+@pytest.mark.gpu
+@helpers.two_devices
+@kernels
+def test_tensors_on_two_devices_are_refused(backend: str) -> None:
+    helpers.assert_refuses_mixed_devices(NAME, backend, arguments((2, 3, 8, 8), True))
+
+
+@kernels
 @priors
-def test_opcheck(with_prior: bool) -> None:
-    helpers.opcheck(NAME, arguments((2, 3, 6, 5), with_prior, torch.bfloat16))
+def test_opcheck(backend: str, with_prior: bool) -> None:
+    helpers.opcheck(NAME, backend, arguments((2, 3, 6, 5), with_prior, torch.bfloat16))

@@ -18,7 +18,13 @@ FULL = (2, 3, 5, 33)
 BROADCASTS = [FULL, (1, 1, 5, 33), (2, 1, 5, 33), (2, 1, 1, 1), (1, 3, 5, 1), (1, 1, 1, 33)]
 
 
-def arguments(shape=FULL, array=FULL, dtype=torch.float32, with_prior=True):
+def arguments(
+    shape: tuple[int, ...] = FULL,
+    array: tuple[int, ...] = FULL,
+    dtype: torch.dtype = torch.float32,
+    with_prior: bool = True,
+) -> tuple:
+    """z of one shape, real arrays s, alpha, beta of another that broadcasts against it."""
     z = torch.randn(2 if with_prior else 1, *shape, dtype=dtype)
     target = torch.randn(shape, dtype=dtype)
     s, alpha, beta = (torch.rand(array) for _ in range(3))
@@ -39,15 +45,31 @@ def test_reference_by_hand() -> None:
 @dtypes
 @priors
 @pytest.mark.parametrize("array", BROADCASTS, ids=str)
-def test_broadcasts(backend, dtype, with_prior, array, poisoned_memory: None) -> None:
+def test_broadcasts(
+    backend: str,
+    dtype: torch.dtype,
+    with_prior: bool,
+    array: tuple[int, ...],
+    poisoned_memory: None,
+) -> None:
     given = arguments(array=array, dtype=dtype, with_prior=with_prior)
     helpers.assert_backend_agrees(NAME, backend, given)
 
 
 @kernels
 @dtypes
-@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (0, 3, 4, 4), (2, 3, 3, 1100), (1, 4, 7, 2)])
-def test_shapes(backend: str, dtype: torch.dtype, shape, poisoned_memory: None) -> None:
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (1, 1, 1, 1),  # a single element
+        (0, 3, 4, 4),  # an empty batch
+        (2, 3, 3, 1100),  # rows longer than one run
+        (1, 4, 7, 2),  # rows shorter than a vector
+    ],
+)
+def test_shapes(
+    backend: str, dtype: torch.dtype, shape: tuple[int, ...], poisoned_memory: None
+) -> None:
     given = arguments(shape, (1, *shape[1:]), dtype)
     helpers.assert_backend_agrees(NAME, backend, given)
 
@@ -66,24 +88,32 @@ def test_strided_operands(backend: str, dtype: torch.dtype) -> None:
 
 @kernels
 @pytest.mark.parametrize(
-    ("position", "wrong"),
+    ("argument", "wrong"),
     [
-        (0, torch.zeros(1, *FULL)),
-        (0, torch.zeros(2, *FULL, dtype=torch.float64)),
-        (1, torch.zeros(FULL, dtype=torch.complex64)),
-        (1, torch.zeros(2, 3, 5, 32)),
-        (2, torch.zeros(2, 2, 5, 33)),
-        (3, torch.zeros(2, 3, 5)),
-        (4, None),
+        ("z", torch.zeros(1, *FULL)),
+        ("z", torch.zeros(2, *FULL, dtype=torch.float64)),
+        ("target", torch.zeros(FULL, dtype=torch.complex64)),
+        ("target", torch.zeros(2, 3, 5, 32)),
+        ("s", torch.zeros(2, 2, 5, 33)),
+        ("alpha", torch.zeros(2, 3, 5)),
+        ("beta", None),
     ],
 )
-def test_wrong_arguments_are_refused(backend: str, position: int, wrong: Tensor | None) -> None:
+def test_wrong_arguments_are_refused(backend: str, argument: str, wrong: Tensor | None) -> None:
     if backend == "triton" and wrong is None:
         pytest.skip("a second entry that is not used harms nobody")
-    helpers.assert_refused(NAME, backend, arguments(), position, wrong)
+    helpers.assert_refused(NAME, backend, arguments(), argument, wrong)
 
 
+@pytest.mark.gpu
+@helpers.two_devices
+@kernels
+def test_tensors_on_two_devices_are_refused(backend: str) -> None:
+    helpers.assert_refuses_mixed_devices(NAME, backend, arguments())
+
+
+@kernels
 @dtypes
 @priors
-def test_opcheck(dtype: torch.dtype, with_prior: bool) -> None:
-    helpers.opcheck(NAME, arguments((2, 3, 4, 5), (1, 1, 4, 5), dtype, with_prior))
+def test_opcheck(backend: str, dtype: torch.dtype, with_prior: bool) -> None:
+    helpers.opcheck(NAME, backend, arguments((2, 3, 4, 5), (1, 1, 4, 5), dtype, with_prior))

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from tests.ops import helpers
-from tests.ops.helpers import DEVICE, kernels
+from tests.ops.helpers import DEVICES, everywhere, kernels
 from vml_fast.ops import resolve
 from vml_fast.ops.update import update
 
 NAME = "update"
 
 
-def arguments(shape: tuple[int, ...], dtype=torch.float32):
+def arguments(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> tuple[Tensor, ...]:
     x, v, gradient = (torch.randn(shape) for _ in range(3))
     u = torch.full(shape, float("nan"))
     return x, v, gradient.to(dtype), u.to(dtype), helpers.random_coefficients(shape[0], 2)
@@ -22,12 +22,15 @@ def arguments(shape: tuple[int, ...], dtype=torch.float32):
 
 def updated(backend: str, arguments: helpers.Arguments) -> tuple[Tensor, Tensor]:
     """x and u after the op; the arguments keep their values."""
-    moved = []
-    for a in arguments:
-        keep = torch.empty_strided(a.shape, a.stride(), dtype=a.dtype, device=DEVICE)
-        moved.append(keep.copy_(a) if 0 not in a.stride() else a.to(DEVICE))
-    assert resolve(NAME, backend, DEVICE)(*moved) is None
-    return moved[0].cpu(), moved[3].cpu()
+    x, v, gradient, u, c = helpers.on_device(backend, *arguments)
+    x, u = _same_strides(x), _same_strides(u)
+    assert resolve(NAME, backend, DEVICES[backend])(x, v, gradient, u, c) is None
+    return x.cpu(), u.cpu()
+
+
+def _same_strides(t: Tensor) -> Tensor:
+    copy = torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device=t.device)
+    return copy.copy_(t)
 
 
 def test_reference_is_the_step_of_a_linear_network() -> None:
@@ -52,7 +55,7 @@ def test_reference_is_the_step_of_a_linear_network() -> None:
 @kernels
 @helpers.shapes
 @pytest.mark.parametrize("layout", ["nchw", "channels_last", "padded", "transposed"])
-def test_layouts_and_shapes(backend: str, shape, layout: str) -> None:
+def test_layouts_and_shapes(backend: str, shape: tuple[int, ...], layout: str) -> None:
     given = helpers.placed(arguments(shape), layout)
     helpers.assert_agrees(updated(backend, given), updated("reference", given))
 
@@ -83,24 +86,50 @@ def test_network_dtypes(backend: str, of_gradient: torch.dtype, of_input: torch.
         assert helpers.relative_error(value, truth) <= limit
 
 
+@everywhere
+def test_nothing_beside_the_views_is_written(backend: str) -> None:
+    """x and u are every second column of larger images, whose other columns stay."""
+    x, v, gradient, u, c = arguments((2, 3, 6, 10))
+    x, v, gradient, u = helpers.on_device(backend, x, v, gradient, u)
+    (c,) = helpers.on_device(backend, c)
+    wide_x, wide_u = (torch.full((2, 3, 6, 20), 7.0, device=x.device) for _ in range(2))
+    wide_x[..., ::2] = x
+    call = resolve(NAME, backend, DEVICES[backend])
+    call(wide_x[..., ::2], v, gradient, wide_u[..., ::2], c)
+    call(x, v, gradient, u, c)
+    for wide, dense in ((wide_x, x), (wide_u, u)):
+        helpers.assert_agrees((wide[..., ::2],), (dense,))
+        assert (wide[..., 1::2] == 7.0).all()
+
+
 @kernels
 @pytest.mark.parametrize(
-    ("position", "wrong"),
+    ("argument", "wrong"),
     [
-        (0, torch.zeros(1, 3, 8, 8).expand(2, 3, 8, 8)),
-        (1, torch.zeros(2, 3, 8, 9)),
-        (2, torch.zeros(2, 3, 8, 8, dtype=torch.int32)),
-        (3, torch.zeros(2, 3, 8, 1).expand(2, 3, 8, 8)),
-        (4, torch.zeros(2, 5)),
+        ("x", torch.zeros(1, 3, 8, 8).expand(2, 3, 8, 8)),  # one element for two samples
+        ("x", torch.zeros(2, 3, 8, 8, dtype=torch.bfloat16)),
+        ("v", torch.zeros(2, 3, 8, 9)),
+        ("v", torch.zeros(2, 3, 8, 8, dtype=torch.float64)),
+        ("gradient", torch.zeros(2, 3, 8, 8, dtype=torch.int32)),
+        ("gradient", torch.zeros(1, 3, 8, 8)),
+        ("u", torch.zeros(2, 3, 8, 1).expand(2, 3, 8, 8)),
+        ("u", torch.zeros(2, 3, 8)),
+        ("coefficients", torch.zeros(2, 5)),
+        ("coefficients", torch.zeros(3, 2)),
     ],
 )
-def test_wrong_arguments_are_refused(backend: str, position: int, wrong: Tensor) -> None:
-    given = list(arguments((2, 3, 8, 8)))
-    given[position] = wrong
-    with pytest.raises((RuntimeError, ValueError)):
-        resolve(NAME, backend, DEVICE)(*(a.to(DEVICE) for a in given))
+def test_wrong_arguments_are_refused(backend: str, argument: str, wrong: Tensor) -> None:
+    helpers.assert_refused(NAME, backend, arguments((2, 3, 8, 8)), argument, wrong)
 
 
-def test_opcheck() -> None:
+@pytest.mark.gpu
+@helpers.two_devices
+@kernels
+def test_tensors_on_two_devices_are_refused(backend: str) -> None:
+    helpers.assert_refuses_mixed_devices(NAME, backend, arguments((2, 3, 8, 8)))
+
+
+@kernels
+def test_opcheck(backend: str) -> None:
     x, v, gradient, u, c = arguments((2, 3, 6, 5), torch.bfloat16)
-    helpers.opcheck(NAME, (x, v, gradient, u.zero_(), c))
+    helpers.opcheck(NAME, backend, (x, v, gradient, u.zero_(), c))

@@ -99,5 +99,5 @@ def test_images_that_are_no_power_of_two_are_refused(backend: str) -> None:
     raw, x, target = (torch.zeros(1, 1, 8, 6) for _ in range(3))
     one = torch.ones(1, 1, 1, 1)
     given = (raw, x, target, one.expand_as(x), one, None, random_coefficients(1))
-    with pytest.raises((RuntimeError, ValueError), match="48; fwht takes powers of two"):
+    with pytest.raises((RuntimeError, ValueError), match=r"48.*powers of two"):
         run(OP, backend, *given)

@@ -8,7 +8,7 @@ from typing import Any
 
 from vml_fast.cli.checks import check_name, check_noise_std, check_seed
 from vml_fast.cli.environment import file_digest
-from vml_fast.denoisers.loading import DTYPES
+from vml_fast.denoisers.precision import DTYPES
 from vml_fast.operators import TASKS
 from vml_fast.solvers import METHODS
 from vml_fast.solvers.checks import check_count

@@ -1,5 +1,6 @@
 """Denoisers ``D(x, sigma)``: network adapters, the exact mixture denoiser, and loading."""
 
+from vml_fast.denoisers.accelerate import Acceleration, accelerate
 from vml_fast.denoisers.base import Denoiser, ScaledDenoiser, Scalings
 from vml_fast.denoisers.consistency import ConsistencyDenoiser
 from vml_fast.denoisers.edm import EDMDenoiser
@@ -9,6 +10,7 @@ from vml_fast.denoisers.vp import VPDenoiser
 
 __all__ = [
     "EMBEDDED",
+    "Acceleration",
     "ConsistencyDenoiser",
     "Denoiser",
     "EDMDenoiser",
@@ -17,5 +19,6 @@ __all__ = [
     "ScaledDenoiser",
     "Scalings",
     "VPDenoiser",
+    "accelerate",
     "load_denoiser",
 ]

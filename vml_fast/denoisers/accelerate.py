@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vml_fast.denoisers.attention import check_form
-from vml_fast.denoisers.base import ScaledDenoiser, per_image
+from vml_fast.denoisers.base import ScaledDenoiser
 from vml_fast.denoisers.checkpointing import add_checkpoints
 from vml_fast.denoisers.deferred_norm import DeferredNorm, followed
 from vml_fast.denoisers.diffusers_blocks import SelfAttention, fuse_blocks, is_unet
@@ -21,7 +21,7 @@ from vml_fast.denoisers.fused_norm import FusedNorm, is_group_norm, is_silu
 from vml_fast.denoisers.precision import network_dtype
 from vml_fast.denoisers.unshuffle import PixelUnshuffled
 from vml_fast.errors import InputError
-from vml_fast.ops.backends import check_backend
+from vml_fast.ops import resolve
 
 _LAYERS = (
     nn.Conv1d,
@@ -103,16 +103,16 @@ def accelerate(
     """
     form = check_form(attention)
     _check(denoiser)
-    device = _device(denoiser.network)
+    device = _device(denoiser)
     target = network_dtype(dtype, device)
-    check_backend(backend)
-    fast = _converted(denoiser, target, channels_last)
-    network = fast.network
+    resolve("group_norm_silu", backend, device)  # or the reason why not
+    fast: Any = _converted(denoiser, target, channels_last)
+    network: nn.Module = fast.network
     norms = [m for m in network.modules() if is_group_norm(m)]
     fuse_blocks(network, backend, form)
     rebuilt = [m for m in network.modules() if isinstance(m, FusedNorm)]
     _adapt_inputs(network, target, channels_last)
-    deferred = _defer_norms(fast, backend, condition or {})
+    deferred = _defer_norms(network, backend, partial(_trial, fast, condition or {}))
     fast.acceleration = Acceleration(
         dtype=target,
         channels_last=channels_last,
@@ -141,13 +141,11 @@ def _check(denoiser: Any) -> None:
         raise InputError("denoiser must not be accelerated already, but it is")
 
 
-def _device(network: nn.Module) -> torch.device:
-    return next((p.device for p in network.parameters()), torch.device("cpu"))
+def _device(module: nn.Module) -> torch.device:
+    return next((p.device for p in module.parameters()), torch.device("cpu"))
 
 
-def _converted(
-    denoiser: ScaledDenoiser, dtype: torch.dtype, channels_last: bool
-) -> ScaledDenoiser:
+def _converted(denoiser: ScaledDenoiser, dtype: torch.dtype, channels_last: bool) -> ScaledDenoiser:
     """A copy of the modules around converted weights; no weight is copied that stays as it is."""
     memo: dict[int, Any] = {}
     for module in denoiser.modules():
@@ -188,20 +186,19 @@ def _with_dtype(dtype: torch.dtype, module: nn.Module, args: tuple[Any, ...]) ->
     )
 
 
-def _defer_norms(denoiser: ScaledDenoiser, backend: str, condition: Mapping[str, Any]) -> int:
+def _defer_norms(network: nn.Module, backend: str, trial: Callable[[], None]) -> int:
     """Fuse the GroupNorms that no rebuilt block has taken in, as far as a trial run allows.
 
     Returns:
         How many are computed with their SiLU.
     """
-    network = denoiser.network
     _replace(network, is_silu, lambda _: nn.SiLU())
     left = [m for m in network.modules() if is_group_norm(m)]
     if not left:
         return 0
     fusible: set[nn.Module] = set()
     try:
-        fusible = followed(left, lambda: _trial(denoiser, condition))
+        fusible = followed(left, trial)
     except Exception as error:  # any of the network's own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         warnings.warn(
@@ -217,7 +214,7 @@ def _defer_norms(denoiser: ScaledDenoiser, backend: str, condition: Mapping[str,
 def _trial(denoiser: ScaledDenoiser, condition: Mapping[str, Any]) -> None:
     """The network once, at noise level 1, with the batch of the condition, else 1."""
     sizes = [len(v) for v in condition.values() if isinstance(v, Tensor) and v.ndim]
-    device = _device(denoiser.network)
+    device = _device(denoiser)
     u = torch.zeros(
         sizes[0] if sizes else 1,
         *denoiser.image_shape,

@@ -33,7 +33,7 @@ _METADATA = frozenset(
 
 
 class Affine(NamedTuple):
-    """What has been multiplied and added to a normalized image so far, each ``(B | 1, C, 1, 1)``."""
+    """What was multiplied and added to a normalized image so far, each ``(B | 1, C, 1, 1)``."""
 
     factor: Tensor | None = None
     shift: Tensor | None = None
@@ -89,7 +89,9 @@ class DeferredNorm(FusedNorm):
     def __init__(self, norm: nn.Module, backend: str) -> None:
         super().__init__(norm, backend, activation=False)
 
-    def forward(self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
+    ) -> Tensor:
         """The normalized image, pending; computed at once where a compiler traces (it fuses)."""
         if scale is not None or shift is not None or x.ndim != 4 or torch.compiler.is_compiling():
             return super().forward(x, scale, shift)
@@ -112,6 +114,7 @@ class PendingNorm(Tensor):
 
     @staticmethod
     def __new__(cls, norm: DeferredNorm, x: Tensor, affine: Affine) -> PendingNorm:
+        """A tensor without storage."""
         make: Any = Tensor._make_wrapper_subclass
         pending = make(cls, x.shape, dtype=x.dtype, device=x.device)
         pending._norm, pending._x, pending._affine, pending._value = norm, x, affine, None
@@ -138,6 +141,11 @@ class PendingNorm(Tensor):
                 return PendingNorm(pending._norm, pending._x, affine)
         args, kwargs = tree_map_only(PendingNorm, PendingNorm._computed, (args, kwargs))
         return func(*args, **kwargs)
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, *_: Any, **__: Any) -> Any:
+        """Never reached from Python code, and computing here would lose the gradient."""
+        raise RuntimeError(f"{func} met a GroupNorm's output that is not computed yet")
 
     def _computed(self) -> Tensor:
         if self._value is None:

@@ -99,12 +99,17 @@ def fuse_blocks(network: nn.Module, backend: str, form: Form) -> None:
                 setattr(module, name, ResnetBlock(child, backend))
             elif _is_self_attention(child):
                 setattr(module, name, SelfAttention(child, backend, form))
-        if is_unet(module) and _is_plain(module.conv_norm_out):
-            module.conv_norm_out = FusedNorm(module.conv_norm_out, backend, activation=True)
-            module.conv_act = nn.Identity()
+        if is_unet(module):
+            _fuse_tail(module, backend)
 
 
-def is_unet(module: nn.Module) -> Any:
+def _fuse_tail(unet: Any, backend: str) -> None:
+    if _is_plain(unet.conv_norm_out) and _is_plain(unet.conv_act):
+        unet.conv_norm_out = FusedNorm(unet.conv_norm_out, backend, activation=True)
+        unet.conv_act = nn.Identity()
+
+
+def is_unet(module: nn.Module) -> bool:
     """Whether a module is a diffusers `UNet2DModel`."""
     return _is_a(module, "diffusers.models.unets.unet_2d", "UNet2DModel")
 

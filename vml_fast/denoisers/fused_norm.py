@@ -48,7 +48,9 @@ class FusedNorm(nn.Module):
         self._ops: dict[str, Callable[..., Tensor]] = {}
         self._op(self.weight)
 
-    def forward(self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
+    ) -> Tensor:
         """Normalize.
 
         Args:

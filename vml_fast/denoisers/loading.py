@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from vml_fast.denoisers.accelerate import accelerate
 from vml_fast.denoisers.base import ScaledDenoiser, checked_image_shape
 from vml_fast.denoisers.checkpoints import RECORD, Checkpoint, build_network, read_checkpoint
 from vml_fast.denoisers.edm import EDMDenoiser
+from vml_fast.denoisers.precision import network_dtype
 from vml_fast.denoisers.unshuffle import PixelUnshuffled
 from vml_fast.denoisers.vp import VPDenoiser, alphas_cumprod, zero_terminal_snr
 from vml_fast.errors import InputError
@@ -19,13 +21,6 @@ from vml_fast.errors import InputError
 PRIORS = Path(__file__).parent / "priors"
 EMBEDDED = tuple(sorted(record.parent.name for record in PRIORS.glob(f"*/{RECORD}")))
 """Names of the priors that come with the package."""
-
-DTYPES = {
-    "float32": torch.float32,
-    "float64": torch.float64,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
 
 
 def load_denoiser(
@@ -54,9 +49,10 @@ def load_denoiser(
     Args:
         name_or_path: one of `EMBEDDED`, or a path.
         device: where the network runs; the CPU by default.
-        dtype: of the network's weights: "float32", "float64", "bfloat16", "float16", or "auto":
-            bfloat16 on a CUDA device and on a CPU with AMX or AVX512-BF16, else float32. The state
-            stays in x's precision, and the output is at least float32.
+        dtype: of the network's weights: "float32", "float64", "bfloat16", "float16": the network
+            runs as it was trained; or "auto": bfloat16 on a CUDA device and on a CPU with AMX or
+            AVX512-BF16, else float32, and the network is made fast by `accelerate`. The state stays
+            in x's precision, and the output is at least float32.
         **options: fields of ``denoiser.json``, for example ``kind="vp", prediction="v"``.
 
     Returns:
@@ -68,7 +64,7 @@ def load_denoiser(
         MissingExtra: diffusers is not installed.
     """
     target = _checked_device(device)
-    network_dtype = _checked_dtype(dtype, target)
+    weights = network_dtype(dtype, target)
     checkpoint = read_checkpoint(_resolve(name_or_path))
     kind, fields = _record(checkpoint, options)
     factor = fields.pop("pixel_unshuffle", 1)
@@ -80,7 +76,9 @@ def load_denoiser(
         denoiser = kind.build(network, image_shape, fields)
     except (TypeError, ValueError) as error:  # InputError, or a value of another type
         raise InputError(f"{checkpoint.path}: {error}") from None
-    return denoiser.to(target, network_dtype)
+    if dtype == "auto":
+        return accelerate(denoiser.to(target))
+    return denoiser.to(target, weights)
 
 
 class Kind(NamedTuple):
@@ -212,18 +210,3 @@ def _checked_device(device: str | torch.device | None) -> torch.device:
             f"device must be available, got {target} with {torch.cuda.device_count()} CUDA devices"
         )
     return target
-
-
-def _checked_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    if dtype == "auto":
-        return torch.bfloat16 if _has_fast_bfloat16(device) else torch.float32
-    if dtype not in DTYPES:
-        raise InputError(f"dtype must be auto, {', '.join(DTYPES)}, got {dtype!r}")
-    return DTYPES[dtype]
-
-
-def _has_fast_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))

@@ -120,6 +120,7 @@ class Measured:
     def start(self, sigma: Tensor) -> Tensor:
         """The caller's state at the first level, or a sample of Eq. 7."""
         x = self.run.start(sigma)
+        sigma = sigma.to(self.tau)
         if self.run.initial is not None:
             return x
         z = self.run.operator.spectral(x)
@@ -133,7 +134,8 @@ class Measured:
         """X with its measured coordinates drawn by Eq. 8, from the same noise."""
         operator = self.run.operator
         d, n = operator.spectral(denoised), operator.spectral(noise)
-        above = sigma.to(self.tau) >= self.tau
+        sigma = sigma.to(self.tau)
+        above = sigma >= self.tau
         toward = (1.0 - eta**2) ** 0.5 * sigma / torch.where(above, 1.0, self.tau)
         weight = torch.where(above, eta_b, toward).to(x.dtype)
         spread = (sigma**2 - (eta_b * self.tau) ** 2).clamp_min(0.0).sqrt()

@@ -39,10 +39,10 @@ class MAPGA(Solver):
 
     with p(x0 | x_i) = N(D, sigma_i^2 I) in the likelihood's gradient (PiGDM with r_t = sigma_t).
 
-    lambda is the paper's sigma_y^2 + sigma_eps^2 for s_max <= 1. A larger s_max counts as
-    sigma_eps^2 + sigma_y^2 / s_max^2, and with a prior lambda stays below the bound of stability,
-    2 / (1 / sigma_eps^2 + s_max^2 / (sigma_y^2 + s_max^2 sigma_eps^2)), which without noise is the
-    paper's value again.
+    lambda is sigma_eps^2 + sigma_y^2 / s_max^2: the paper's sigma_y^2 + sigma_eps^2 without noise
+    and for its noisy tasks, which have s_max = 1, and elsewhere the same method in other units of
+    y. With a prior it stays below the bound of stability, 2 / (1 / sigma_eps^2 + s_max^2 /
+    (sigma_y^2 + s_max^2 sigma_eps^2)), which without noise is the paper's value again.
 
     Args:
         denoiser: D(x, sigma) in variance-exploding coordinates, any callable.
@@ -148,7 +148,7 @@ class MAPGA(Solver):
         The latter is None where no sample has a prior.
         """
         eps2, noise2 = self.sigma_eps**2, run.noise_std**2
-        norm2 = squared_norms(run.operator, run.y.device).cpu().clamp_min(1.0)
+        norm2 = squared_norms(run.operator, run.y.device).cpu()
         step = eps2 + noise2 / norm2
         with_prior = ~noisy & self.use_prior
         bound = 2.0 / (1.0 / eps2 + norm2 / (noise2 + norm2 * eps2))

@@ -49,8 +49,8 @@ heldout.txt beside the prior.
 
 ABOUT = """\
 A denoiser of 64x64 colour images of emoji, for the demo, the tests and the evaluation of vml_fast.
-It is small and was trained for about an hour on one CPU core: enough to show what the solvers do, not
-a general prior. Outside of emoji on a white background its restorations mean nothing.
+It is small and was trained for about an hour on one CPU core: enough to show what the solvers do,
+not a general prior. Outside of emoji on a white background its restorations mean nothing.
 
 ## Data
 

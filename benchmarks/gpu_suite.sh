@@ -1,0 +1,220 @@
+#!/usr/bin/env bash
+# Everything that takes a GPU, in pieces that a killed or bounded run resumes; no network is needed.
+#
+#   benchmarks/gpu_suite.sh [--dry-run] [--again] [STEP...]
+#
+# Steps, by default all of them in this order:
+#   build      compile the C++ and CUDA ops and install the package from this checkout
+#   test       the whole suite: the op tests take every backend that runs here, CUDA and Triton too
+#   sanitizer  compute-sanitizer (memcheck, racecheck) over the tests of the CUDA ops
+#   bench      every op against its bandwidth limit, the inner step, the launches of a profiler trace
+#   solve      whole solves on every backend
+#   train      train-prior on the images in PRIOR_DATA, resumed by further runs
+#   report     tables, pictures and the table of the fastest backends
+#
+# A step is made of pieces. A piece that passed before is passed over, unless --again is given; the
+# script stops before LIMIT seconds with exit status 75 where pieces are left: run it again.
+# --dry-run prints the commands.
+#
+# Environment:
+#   PYTHON        the interpreter that holds torch (python3)
+#   WHEELS        folder of wheels to install first, without an index
+#   OUT           folder that receives gpu_suite.tar.gz: records, pages, logs, fastest.json.
+#                 Unpacked over a fresh checkout, it resumes there.
+#   LIMIT         seconds for one run (570)
+#   PRIOR_DATA    folder of images for train; PRIOR_RUN its run folder (build/gpu_suite/prior),
+#                 PRIOR_MINUTES its time budget (8)
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+PYTHON=${PYTHON:-python3}
+LIMIT=${LIMIT:-570}
+PRIOR_RUN=${PRIOR_RUN:-build/gpu_suite/prior}
+PRIOR_MINUTES=${PRIOR_MINUTES:-8}
+STEPS=(build test sanitizer bench solve train report)
+LOGS=build/gpu_suite
+LEFT=75 # EX_TEMPFAIL: pieces are left
+
+dry_run=false
+again=false
+wanted=()
+for argument in "$@"; do
+  case "$argument" in
+    --dry-run) dry_run=true ;;
+    --again) again=true ;;
+    -h | --help)
+      sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"
+      exit 0
+      ;;
+    *)
+      if [[ " ${STEPS[*]} " != *" $argument "* ]]; then
+        echo "gpu_suite.sh: no step $argument; there are ${STEPS[*]}" >&2
+        exit 2
+      fi
+      wanted+=("$argument")
+      ;;
+  esac
+done
+[[ ${#wanted[@]} -gt 0 ]] || wanted=("${STEPS[@]}")
+
+failed=()
+
+pack() {
+  $dry_run && return
+  [[ -n ${OUT:-} ]] || return 0
+  mkdir -p "$OUT"
+  local parts=()
+  for part in benchmarks/results docs/benchmarks vml_fast/ops/fastest.json "$LOGS"; do
+    [[ -e $part ]] && parts+=("$part")
+  done
+  tar -czf "$OUT/gpu_suite.tar.gz" --exclude="$PRIOR_RUN" "${parts[@]}"
+}
+
+finish() {
+  pack
+  if [[ ${#failed[@]} -gt 0 ]]; then
+    echo "failed: ${failed[*]}"
+    exit 1
+  fi
+  exit "$1"
+}
+
+tag() { "$PYTHON" -m benchmarks.machine; }
+
+passed() { # NAME: whether its record says so
+  local record
+  record="benchmarks/results/$(tag)/suite-$1.json"
+  [[ -f $record ]] && grep -q '"status": 0' "$record"
+}
+
+# run NAME COMMAND...: the command within what is left of LIMIT, its output shown and logged
+run() {
+  local name=$1 status left=$((LIMIT - SECONDS))
+  shift
+  if $dry_run; then
+    printf '%s:' "$name"
+    printf ' %q' "$@"
+    printf '\n'
+    return 0
+  fi
+  if ((left < 20)); then
+    echo "time is up before $name: run the script again"
+    finish $LEFT
+  fi
+  mkdir -p "$LOGS"
+  echo "== $name"
+  timeout --signal=INT --kill-after=10 "$left" "$@" 2>&1 | tee "$LOGS/$name.log"
+  status=${PIPESTATUS[0]}
+  return "$status"
+}
+
+# piece NAME COMMAND...: run it unless it passed before, and record how it went
+piece() {
+  local name=$1 start=$SECONDS fresh=$((SECONDS < 60)) status=0
+  shift
+  if ! $dry_run && ! $again && passed "$name"; then
+    echo "== $name passed before"
+    return 0
+  fi
+  run "$name" "$@" || status=$?
+  $dry_run && return 0
+  [[ $status -eq 5 && " $* " == *" pytest "* ]] && status=0 # no test was selected
+  if [[ $status -eq 124 ]] && ! ((fresh)); then
+    echo "time is up in $name: run the script again"
+    finish $LEFT
+  fi
+  "$PYTHON" -m benchmarks.suite_step "$name" "$status" $((SECONDS - start)) \
+    --junit "$LOGS/$name.xml"
+  [[ $status -eq 0 ]] || failed+=("$name")
+}
+
+tests() { # NAME SELECTION...: a piece that is a run of pytest
+  local name=$1
+  shift
+  piece "$name" "$PYTHON" -m pytest -q -m "not slow or gpu" --junitxml="$LOGS/$name.xml" "$@"
+}
+
+ready() { # whether the compiled backends of this checkout run here
+  "$PYTHON" - <<'CHECK'
+from vml_fast.ops import availability
+reasons = availability("cuda")
+missing = [f"{name}: {reasons[name]}" for name in ("cuda", "triton") if reasons[name]]
+raise SystemExit("; ".join(missing) or 0)
+CHECK
+}
+
+step_build() {
+  # the installation, unlike records, does not move to another machine: ask it, not them
+  if ! $dry_run && ! $again && ready 2>/dev/null; then
+    echo "== build: CUDA and Triton run"
+    return 0
+  fi
+  local pip=("$PYTHON" -m pip install --quiet --no-index --no-deps)
+  if [[ -n ${WHEELS:-} ]]; then
+    run wheels "${pip[@]}" "$WHEELS"/*.whl || failed+=(wheels)
+  fi
+  again=true piece build env VML_FAST_CUDA=1 VML_FAST_NATIVE=1 \
+    "${pip[@]}" --no-build-isolation -e .
+  if ! $dry_run && ! ready; then
+    failed+=(build)
+    finish 1
+  fi
+}
+
+step_test() {
+  local folder
+  for folder in tests/*/; do
+    [[ $folder == *__pycache__* ]] || tests "test-$(basename "$folder")" "$folder"
+  done
+  tests test-package tests/test_*.py
+}
+
+step_sanitizer() {
+  local tool file name
+  if ! $dry_run && ! command -v compute-sanitizer >/dev/null; then
+    echo "== sanitizer: compute-sanitizer is not installed, passed over"
+    return 0
+  fi
+  for tool in memcheck racecheck; do
+    for file in tests/ops/test_*.py; do
+      name=$tool-$(basename "$file" .py)
+      # without torch's memory cache every tensor has bounds of its own
+      piece "$name" env PYTORCH_NO_CUDA_MEMORY_CACHING=1 \
+        compute-sanitizer --tool "$tool" --error-exitcode 3 --target-processes all \
+        "$PYTHON" -m pytest -q -x -k cuda --junitxml="$LOGS/$name.xml" "$file"
+    done
+  done
+}
+
+step_bench() {
+  local group
+  for group in brackets kernels inner_step launches; do
+    piece "bench-$group" "$PYTHON" -m benchmarks.run "$group"
+  done
+}
+
+step_solve() {
+  piece solve "$PYTHON" -m benchmarks.run solve
+}
+
+step_train() {
+  if [[ -z ${PRIOR_DATA:-} ]]; then
+    echo "== train: PRIOR_DATA is not set, passed over"
+    return 0
+  fi
+  local resume=()
+  [[ -d $PRIOR_RUN ]] && resume=(--resume)
+  again=true piece train "$PYTHON" -c "from vml_fast.cli.main import app; app()" train-prior \
+    --data "$PRIOR_DATA" --out "$PRIOR_RUN" --max-minutes "$PRIOR_MINUTES" \
+    --group-pattern emoji --duplicate-tolerance 0.15 --heldout-fraction 0.055 "${resume[@]}"
+}
+
+step_report() {
+  run fastest "$PYTHON" -m benchmarks.fastest || failed+=(fastest)
+  run report "$PYTHON" -m benchmarks.report || failed+=(report)
+}
+
+for step in "${wanted[@]}"; do
+  "step_$step"
+done
+finish 0
