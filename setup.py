@@ -24,6 +24,9 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 NATIVE = Path("vml_fast/ops/native")
+# A cmake and ninja that pip put beside this Python come before the system's: an old CMake does not
+# know a new nvcc, and the environment's bin folder is not on PATH where it was never activated.
+TOOLS = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
 def run(command: list[str], environment: dict[str, str] | None = None) -> None:
@@ -37,6 +40,11 @@ def run(command: list[str], environment: dict[str, str] | None = None) -> None:
         raise RuntimeError(f"{' '.join(command[:3])} … failed:\n{tail}")
 
 
+def cmake() -> str | None:
+    """The CMake to use, or None."""
+    return shutil.which("cmake", path=TOOLS)
+
+
 def why_not() -> str | None:
     """What is missing for the native build, or None."""
     if importlib.util.find_spec("torch") is None:
@@ -46,7 +54,7 @@ def why_not() -> str | None:
         )
     if shutil.which(os.environ.get("CXX", "c++")) is None and shutil.which("g++") is None:
         return "no C++ compiler was found: install g++ (or set CXX), then reinstall"
-    if shutil.which("cmake") is None:
+    if cmake() is None:
         return "cmake was not found: `pip install cmake ninja`, then reinstall"
     return None
 
@@ -65,8 +73,9 @@ class CMakeBuild(build_ext):
             reason = why_not() or self._build(target)
         if reason:
             self._record(target, {"built": False, "reason": reason})
-            if setting == "1":
-                raise RuntimeError(reason)
+            insists = [v for v in ("VML_FAST_NATIVE", "VML_FAST_CUDA") if os.environ.get(v) == "1"]
+            if insists:
+                raise RuntimeError(f"{' and '.join(insists)}=1 was set, but {reason}")
             print(
                 f"\n*** vml-fast: pure PyTorch install, no compiled ops. {reason}\n",
                 file=sys.stderr,
@@ -74,26 +83,41 @@ class CMakeBuild(build_ext):
 
     def _build(self, target: Path) -> str | None:
         """Configure, compile, install into `target`; the reason if that fails."""
+        wish = os.environ.get("VML_FAST_CUDA", "AUTO")
+        problem = self._cmake(target, wish)
+        if problem is None:
+            return None
+        if wish != "AUTO":
+            return f"the native build failed: {problem}"
+        # An nvcc that does not work must not cost the CPU library.
+        without_cuda = self._cmake(target, "0")
+        if without_cuda is None:
+            record = json.loads((target / "build.json").read_text(encoding="utf-8"))
+            self._record(target, {**record, "cuda_reason": f"its build failed: {problem}"})
+            return None
+        return f"the native build failed: {without_cuda}"
+
+    def _cmake(self, target: Path, cuda: str) -> str | None:
+        """One run of CMake with a setting of VML_FAST_CUDA; what went wrong, or None."""
         build = Path(self.build_temp).resolve() / "cmake"
         build.mkdir(parents=True, exist_ok=True)
         jobs = os.environ.get("VML_FAST_BUILD_JOBS", str(os.cpu_count() or 1))
+        ninja = shutil.which("ninja", path=TOOLS)
         configure = [
-            "cmake",
+            str(cmake()),
             *("-S", str(ROOT), "-B", str(build)),
-            *(["-G", "Ninja"] if shutil.which("ninja") else []),
+            *(["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja else []),
             f"-DPython_EXECUTABLE={sys.executable}",
-            f"-DVML_FAST_CUDA={os.environ.get('VML_FAST_CUDA', 'AUTO')}",
+            f"-DVML_FAST_CUDA={cuda}",
             f"-DVML_FAST_CUDA_ARCHS={os.environ.get('VML_FAST_CUDA_ARCHS', '90')}",
             f"-DCMAKE_INSTALL_PREFIX={target}",
         ]
         try:
             run(configure)
-            run(["cmake", "--build", str(build), "--parallel", jobs])
-            run(["cmake", "--install", str(build)])
+            run([str(cmake()), "--build", str(build), "--parallel", jobs])
+            run([str(cmake()), "--install", str(build)])
         except (OSError, RuntimeError) as error:
-            if os.environ.get("VML_FAST_CUDA") == "1":
-                raise
-            return f"the native build failed: {error}"
+            return str(error)
         return None
 
     @staticmethod

@@ -92,3 +92,9 @@ def cases(wanted: str, kind: str) -> tuple[Case, ...]:
 def of_the_state(chosen: tuple[Case, ...]) -> tuple[Case, ...]:
     """The cases that an op sees which never touches the network's tensors: float32 alone."""
     return tuple(dict.fromkeys(case._replace(dtype="float32") for case in chosen))
+
+
+def planar(chosen: tuple[Case, ...]) -> tuple[Case, ...]:
+    """The cases of an op on float32 arrays that are no images: one memory format."""
+    plain = (case._replace(memory_format="nchw") for case in of_the_state(chosen))
+    return tuple(dict.fromkeys(plain))

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.cases import PARAMETERS, Case, cases, chosen_set, of_the_state
+from benchmarks.cases import PARAMETERS, Case, cases, chosen_set, of_the_state, planar
 from benchmarks.data import CopyBandwidth, RandomData, rotated_bytes
 from benchmarks.harness import OpBenchmark
 from benchmarks.machine import DEVICE, backends, machine_record
@@ -34,8 +34,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the marker of this folder."""
+    """Name the markers of this folder."""
     config.addinivalue_line("markers", "state_only: the op sees no tensor of the network")
+    config.addinivalue_line("markers", "planar: nor any image, so that layouts do not matter")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -45,6 +46,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     chosen = cases(chosen_set(metafunc.config), DEVICE)
     if metafunc.definition.get_closest_marker("state_only"):
         chosen = of_the_state(chosen)
+    if metafunc.definition.get_closest_marker("planar"):
+        chosen = planar(chosen)
     metafunc.parametrize(PARAMETERS, chosen, ids=["-".join(map(str, case)) for case in chosen])
     metafunc.parametrize("backend", backends())
 
@@ -85,7 +88,7 @@ def data(request: pytest.FixtureRequest) -> RandomData:
 
 @pytest.fixture(scope="session")
 def copy_bandwidth(request: pytest.FixtureRequest) -> CopyBandwidth:
-    """The speed of a plain copy, measured once in a session."""
+    """The speed of a plain copy, measured once in a run."""
     return CopyBandwidth(rotated_bytes(chosen_set(request.config) == "tiny"))
 
 

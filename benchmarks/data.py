@@ -96,5 +96,5 @@ class CopyBandwidth:
 
     @property
     def median(self) -> float:
-        """Of the samples at the beginning of the session."""
+        """Of the samples at the beginning of the run."""
         return statistics.median(self.samples)

@@ -119,5 +119,5 @@ def ranking(by_case: dict[Case, Measured]) -> list[str]:
 
 
 def share(entry: Entry) -> float:
-    """Of the copy bandwidth of the session."""
+    """Of the copy bandwidth of the run."""
     return float(entry["extra_info"]["share_of_copy_bandwidth"])

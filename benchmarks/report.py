@@ -35,7 +35,7 @@ benchmarks/gpu_suite.sh         # all of it and the tests on a machine with a GP
 How it is measured: an op must agree with its plain-PyTorch reference on the very operands of the
 timing before it is timed. Calls rotate through operands and results that cover twice the last-level
 cache, all random. *Share of the copy bandwidth*: the fewest bytes that a call can read and write,
-per second, over those of a plain copy in the same session. On a GPU the calls are a captured graph,
+per second, over those of a plain copy in the same run. On a GPU the calls are a captured graph,
 timed by CUDA events. All times are medians.
 """
 

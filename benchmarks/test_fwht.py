@@ -17,6 +17,6 @@ def work(case: Case, data: RandomData) -> Work:
     return Work((x,), flops=x.numel() * round(math.log2(n)))
 
 
-@pytest.mark.state_only
+@pytest.mark.planar
 def test_fwht(op_benchmark: OpBenchmark) -> None:
     op_benchmark("fwht", work)

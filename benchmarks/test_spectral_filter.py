@@ -20,6 +20,6 @@ def work(case: Case, data: RandomData) -> Work:
     return Work((z, target, s, alpha, beta))
 
 
-@pytest.mark.state_only
+@pytest.mark.planar
 def test_spectral_filter(op_benchmark: OpBenchmark) -> None:
     op_benchmark("spectral_filter", work)

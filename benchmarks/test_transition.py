@@ -34,6 +34,6 @@ def test_transition(op_benchmark: OpBenchmark) -> None:
     op_benchmark("transition", work)
 
 
-@pytest.mark.state_only
+@pytest.mark.planar
 def test_philox_words(op_benchmark: OpBenchmark) -> None:
     op_benchmark("philox_words", words_work)

@@ -29,6 +29,7 @@ def _kernel(
     coefficients,
     sizes,
     tiles,
+    PRIOR: tl.constexpr,
     CHANNELS_LAST: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -43,7 +44,7 @@ def _kernel(
         coefficient(coefficients, b, 1),
     )
     tl.store(at(image_out, b, i, c, p, sizes), image, mask=inside)
-    if prior_out is not None:
+    if PRIOR:
         tl.store(at(prior_out, b, i, c, p, sizes), image - state, mask=inside)
 
 
@@ -62,11 +63,11 @@ def denoised_stack(raw: Tensor, x: Tensor, coefficients: Tensor, with_prior: boo
     launch(
         _kernel,
         frame.batch * tiles,
-        *(frame.image(t) for t in (raw, x, out[0])),
-        frame.image(out[1]) if with_prior else None,
+        *(frame.image(t) for t in (raw, x, out[0], out[-1])),
         rows(coefficients),
         frame.sizes,
         tiles,
+        PRIOR=with_prior,
         CHANNELS_LAST=frame.channels_last,
         BLOCK=setting["block"],
         num_warps=setting["num_warps"],

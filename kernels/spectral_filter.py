@@ -29,6 +29,7 @@ def _kernel(
     out,
     sizes,
     tiles,
+    PRIOR: tl.constexpr,
     PARTS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -43,7 +44,7 @@ def _kernel(
     singular = tl.load(at(s, b, i, c, p, sizes), mask=inside)
     weight = tl.load(at(alpha, b, i, c, p, sizes), mask=inside)
     value = weight[:, None] * (measured - singular[:, None] * image)
-    if z_prior is not None:
+    if PRIOR:
         prior = tl.load(at(z_prior, b, i, c, p, sizes)[:, None] + part, mask=both)
         pull = tl.load(at(beta, b, i, c, p, sizes), mask=inside)
         value += tl.where(singular != 0, pull, 0.0)[:, None] * prior
@@ -68,15 +69,12 @@ def spectral_filter(
     launch(
         _kernel,
         frame.batch * tiles,
-        _floats(frame, z[0]),
-        _floats(frame, z[1]) if beta is not None else None,
-        _floats(frame, target),
-        frame.image(s),
-        frame.image(alpha),
-        frame.image(beta) if beta is not None else None,
+        *(_floats(frame, t) for t in (z[0], z[-1], target)),
+        *(frame.image(t) for t in (s, alpha, alpha if beta is None else beta)),
         _floats(frame, out),
         frame.sizes,
         tiles,
+        PRIOR=beta is not None,
         PARTS=2 if z.is_complex() else 1,
         BLOCK=setting["block"],
         num_warps=setting["num_warps"],

@@ -27,7 +27,10 @@ from .library import launch, operator
 from .settings import settings
 
 UNIFORM = tl.constexpr(2.0**-24)
+"""One step of the uniforms, which keep the upper 24 bits of an integer."""
 ANGLE = tl.constexpr(2.0 * math.pi * 2.0**-24)
+QUARTER = tl.constexpr(2**22)
+"""A quarter of a turn, in such steps."""
 
 
 @triton.jit
@@ -47,11 +50,32 @@ def _in_order(first, second, third, fourth):
 
 
 @triton.jit
+def _cosine_sine(turn):
+    """cos and sin of 2 pi turn / 2**24 for integers turn, from Taylor series up to pi/4.
+
+    The reduction to the nearest quarter of a turn is exact, unlike that of a float angle, and needs
+    no memory for large angles, unlike the library's.
+    """
+    quarter = (turn + QUARTER // 2) // QUARTER
+    a = (turn - quarter * QUARTER).to(tl.float32) * ANGLE
+    z = a * a
+    sine = a * (1 + z * (-1 / 6 + z * (1 / 120 + z * (-1 / 5040 + z * (1 / 362880)))))
+    cosine = 1 + z * (-1 / 2 + z * (1 / 24 + z * (-1 / 720 + z * (1 / 40320 - z * (1 / 3628800)))))
+    odd = (quarter & 1) != 0
+    of_cosine = tl.where(odd, sine, cosine)
+    of_sine = tl.where(odd, cosine, sine)
+    return (
+        tl.where(((quarter + 1) & 2) != 0, -of_cosine, of_cosine),
+        tl.where((quarter & 2) != 0, -of_sine, of_sine),
+    )
+
+
+@triton.jit
 def _box_muller(first, second):
-    """Two standard normals from two integers; uniforms keep the upper 24 bits."""
+    """Two standard normals from two 32-bit integers."""
     radius = tl.sqrt(-2.0 * tl.log(((first >> 8).to(tl.float32) + 1.0) * UNIFORM))
-    angle = (second >> 8).to(tl.float32) * ANGLE
-    return radius * tl.cos(angle), radius * tl.sin(angle)
+    cosine, sine = _cosine_sine((second >> 8).to(tl.int32))
+    return radius * cosine, radius * sine
 
 
 @triton.jit

@@ -9,66 +9,12 @@
 
 #include "common/check.h"
 #include "cpu/lanes.h"
+#include "cpu/memory_format.h"
+#include "cpu/scale_shift.h"
 
 namespace vml_fast::cpu {
 
 namespace {
-
-// A (C,) or (B, C) parameter of any floating type in the arithmetic type; zeros if there is none.
-template <typename A>
-class Parameter {
- public:
-  Parameter(const std::optional<Tensor>& tensor, int64_t channels) : channels_(channels) {
-    if (!tensor.has_value()) {
-      values_.assign(channels, A(0));
-      return;
-    }
-    const bool per_sample = tensor->dim() == 2;
-    const int64_t rows = per_sample ? tensor->size(0) : 1;
-    const int64_t row_stride = per_sample ? tensor->stride(0) : 0;
-    const int64_t stride = tensor->stride(tensor->dim() - 1);
-    per_sample_ = per_sample;
-    values_.resize(rows * channels);
-    const ScalarType type = tensor->scalar_type();
-    const char* data = static_cast<const char*>(tensor->data_ptr());
-    for (int64_t b = 0; b < rows; ++b) {
-      load(values_.data() + b * channels, data + b * row_stride * size_of(type), stride, type);
-    }
-  }
-
-  A at(int64_t b, int64_t channel) const {
-    return values_[(per_sample_ ? b * channels_ : 0) + channel];
-  }
-
- private:
-  void load(A* to, const char* from, int64_t stride, ScalarType type) const {
-    if constexpr (std::is_same_v<A, float>) {
-      load_floats(to, from, stride, channels_, type);
-    } else if (type == ScalarType::Double) {
-      const double* values = reinterpret_cast<const double*>(from);
-      for (int64_t c = 0; c < channels_; ++c) to[c] = values[c * stride];
-    } else {
-      std::vector<float> values(channels_);
-      load_floats(values.data(), from, stride, channels_, type);
-      std::copy(values.begin(), values.end(), to);
-    }
-  }
-
-  int64_t channels_;
-  bool per_sample_ = false;
-  std::vector<A> values_;
-};
-
-// w (1 + scale) and b (1 + scale) + shift.
-template <typename A>
-struct ScaleShift {
-  Parameter<A> weight, bias, scale, shift;
-
-  A gain(int64_t b, int64_t c) const { return weight.at(b, c) * (A(1) + scale.at(b, c)); }
-  A offset(int64_t b, int64_t c) const {
-    return bias.at(b, c) * (A(1) + scale.at(b, c)) + shift.at(b, c);
-  }
-};
 
 int64_t stage_size(const Slice& slice) {
   return std::max(kStage, kStageRows * slice.count);
@@ -132,92 +78,107 @@ void forward_slice(const Blocks<A>& x, const Blocks<A>& y, const ScaleShift<A>& 
   });
 }
 
+// The gradient of one slice in two sweeps: sums of dz = gradient silu'(z), then dx.
 template <typename A>
-void backward_slice(const Blocks<A>& gradient, const Blocks<A>& x, const Blocks<A>& dx,
-                    const ScaleShift<A>& parameters, const A* means, const A* rstds,
-                    int64_t per_group, const Slice& slice, bool activation) {
-  Lanes<A> mean(x, slice), gain(x, slice), offset(x, slice), sum(x, slice), product(x, slice);
-  std::vector<double> sums(slice.count, 0.0), products(slice.count, 0.0);
-  const auto group_of = [&](int64_t c) { return (slice.first + c) / per_group; };
-  for (int64_t c = 0; c < slice.count; ++c) {
-    mean.fill(c, means[group_of(c)]);
-    gain.fill(c, rstds[group_of(c)] * parameters.gain(slice.b, slice.first + c));
-    offset.fill(c, parameters.offset(slice.b, slice.first + c));
+class BackwardSlice {
+ public:
+  BackwardSlice(const Blocks<A>& gradient, const Blocks<A>& x, const ScaleShift<A>& parameters,
+                const A* means, const A* rstds, int64_t per_group, const Slice& slice,
+                bool activation)
+      : gradient_(gradient),
+        x_(x),
+        parameters_(parameters),
+        rstds_(rstds),
+        per_group_(per_group),
+        slice_(slice),
+        activation_(activation),
+        mean_(x, slice),
+        gain_(x, slice),
+        offset_(x, slice),
+        x_buffer_(stage_size(slice)),
+        dz_buffer_(x_buffer_.size()) {
+    for (int64_t c = 0; c < slice.count; ++c) {
+      mean_.fill(c, means[group_of(c)]);
+      gain_.fill(c, rstds[group_of(c)] * parameters.gain(slice.b, slice.first + c));
+      offset_.fill(c, parameters.offset(slice.b, slice.first + c));
+    }
+    keeps_ = static_cast<size_t>(slice.count * x.pixels()) <= kKept;
+    if (keeps_ && kept().size() < kKept) kept().resize(kKept);
   }
-  std::vector<A> x_buffer(stage_size(slice)), g_buffer(x_buffer.size());
-  // dz = gradient silu'(z) of a piece; it is computed in both sweeps rather than stored.
-  const auto for_each_dz = [&](const auto& f) {
-    x.for_each_piece(slice, [&](int64_t start, Rows rows, int64_t lane) {
-      const A* values = x.load(start, rows, x_buffer.data());
-      A* dz = gradient.copy(start, rows, g_buffer.data());
-      const Affine<A> affine{mean.at(lane), gain.at(lane), offset.at(lane)};
-      if (activation) through_silu(dz, values, affine, rows);
-      f(start, rows, lane, affine, values, dz);
+
+  void write(const Blocks<A>& dx) {
+    Lanes<A> sum(x_, slice_), product(x_, slice_);
+    std::vector<double> sums(slice_.count, 0.0), products(slice_.count, 0.0);
+    sweep(true, [&](int64_t, Rows rows, int64_t lane, Affine<A> affine, const A* x, const A* dz) {
+      gradient_sums(sum.at(lane), product.at(lane), dz, x, affine.mean, rows);
+      sum.flush(lane, rows.lanes, sums);
+      product.flush(lane, rows.lanes, products);
     });
-  };
-  for_each_dz(
-      [&](int64_t, Rows rows, int64_t lane, Affine<A> affine, const A* values, const A* dz) {
-        gradient_sums(sum.at(lane), product.at(lane), dz, values, affine.mean, rows);
-        sum.flush(lane, rows.lanes, sums);
-        product.flush(lane, rows.lanes, products);
-      });
-  Lanes<A> constant(x, slice), slope(x, slice);
-  const double count = static_cast<double>(x.pixels()) * per_group;
-  for (int64_t c = 0; c < slice.count; c += per_group) {
-    const double rstd = rstds[group_of(c)];
-    double mean_dxhat = 0.0, mean_product = 0.0;
-    for (int64_t k = c; k < c + per_group; ++k) {
-      const double weight = parameters.gain(slice.b, slice.first + k);
-      mean_dxhat += weight * sums[k] / count;
-      mean_product += weight * products[k] * rstd / count;
-    }
-    for (int64_t k = c; k < c + per_group; ++k) {
-      constant.fill(k, static_cast<A>(rstd * mean_dxhat));
-      slope.fill(k, static_cast<A>(rstd * rstd * mean_product));
+    Lanes<A> constant(x_, slice_), slope(x_, slice_);
+    combine(sums, products, constant, slope);
+    sweep(false, [&](int64_t start, Rows rows, int64_t lane, Affine<A> affine, const A* x, A* dz) {
+      input_gradient(dz, x, affine, constant.at(lane), slope.at(lane), rows);
+      dx.store(start, rows, dz);
+    });
+  }
+
+ private:
+  static constexpr size_t kKept = 1 << 18;  // numbers of dz that stay in the second-level cache
+
+  // One buffer per thread: fresh memory would cost more than computing dz again.
+  static std::vector<A>& kept() {
+    thread_local std::vector<A> buffer;
+    return buffer;
+  }
+
+  int64_t group_of(int64_t c) const { return (slice_.first + c) / per_group_; }
+
+  // Calls f for every piece with its dz, which is kept from the first sweep where it fits.
+  template <typename F>
+  void sweep(bool first, const F& f) {
+    int64_t position = 0;
+    x_.for_each_piece(slice_, [&](int64_t start, Rows rows, int64_t lane) {
+      const A* x = x_.load(start, rows, x_buffer_.data());
+      const Affine<A> affine{mean_.at(lane), gain_.at(lane), offset_.at(lane)};
+      A* dz = keeps_ ? kept().data() + position : dz_buffer_.data();
+      position += rows.count * rows.lanes;
+      if (first || !keeps_) {
+        gradient_.copy(start, rows, dz);
+        if (activation_) through_silu(dz, x, affine, rows);
+      }
+      f(start, rows, lane, affine, x, dz);
+    });
+  }
+
+  // dx = gain dz - constant - slope (x - mean), from the sums over each group.
+  void combine(const std::vector<double>& sums, const std::vector<double>& products,
+               Lanes<A>& constant, Lanes<A>& slope) const {
+    const double count = static_cast<double>(x_.pixels()) * per_group_;
+    for (int64_t c = 0; c < slice_.count; c += per_group_) {
+      const double rstd = rstds_[group_of(c)];
+      double mean_dxhat = 0.0, mean_product = 0.0;
+      for (int64_t k = c; k < c + per_group_; ++k) {
+        const double weight = parameters_.gain(slice_.b, slice_.first + k);
+        mean_dxhat += weight * sums[k] / count;
+        mean_product += weight * products[k] * rstd / count;
+      }
+      for (int64_t k = c; k < c + per_group_; ++k) {
+        constant.fill(k, static_cast<A>(rstd * mean_dxhat));
+        slope.fill(k, static_cast<A>(rstd * rstd * mean_product));
+      }
     }
   }
-  for_each_dz(
-      [&](int64_t start, Rows rows, int64_t lane, Affine<A> affine, const A* values, A* dz) {
-        input_gradient(dz, values, affine, constant.at(lane), slope.at(lane), rows);
-        dx.store(start, rows, dz);
-      });
-}
 
-bool is_channels_last(const Tensor& t) {
-  const int64_t c = t.size(1), h = t.size(2), w = t.size(3);
-  return (c == 1 || t.stride(1) == 1) && (w == 1 || t.stride(3) == c) &&
-         (h == 1 || t.stride(2) == w * c) && (t.size(0) == 1 || t.stride(0) == h * w * c);
-}
-
-// The format to work in; a single pixel is a row of channels in both.
-bool prefers_channels_last(const Tensor& t) {
-  return !t.is_contiguous() || t.size(2) * t.size(3) == 1;
-}
-
-// The tensor itself if dense in the format asked for, else a copy that is.
-Tensor in_format(const Tensor& tensor, bool channels_last) {
-  if (channels_last ? is_channels_last(tensor) : tensor.is_contiguous()) return tensor;
-  return torch::stable::contiguous(tensor, channels_last
-                                               ? torch::headeronly::MemoryFormat::ChannelsLast
-                                               : torch::headeronly::MemoryFormat::Contiguous);
-}
-
-// An uninitialised result for `like`, dense in the format, and the tensor to return: the same one,
-// unless `like` has other strides.
-Tensor result_in_format(const Tensor& like, bool channels_last) {
-  Tensor result = torch::stable::empty_like(like);
-  return (channels_last ? is_channels_last(result) : result.is_contiguous())
-             ? result
-             : torch::stable::empty_like(in_format(like, channels_last));
-}
-
-Tensor with_strides_of(const Tensor& like, Tensor result) {
-  Tensor wanted = torch::stable::empty_like(like);
-  for (int64_t i = 0; i < 4; ++i) {
-    if (wanted.stride(i) != result.stride(i)) return torch::stable::copy_(wanted, result);
-  }
-  return result;
-}
+  const Blocks<A>& gradient_;
+  const Blocks<A>& x_;
+  const ScaleShift<A>& parameters_;
+  const A* rstds_;
+  int64_t per_group_;
+  Slice slice_;
+  bool activation_, keeps_;
+  Lanes<A> mean_, gain_, offset_;
+  std::vector<A> x_buffer_, dz_buffer_;
+};
 
 template <typename A>
 std::tuple<Tensor, Tensor, Tensor> forward(const Tensor& input, int64_t num_groups,
@@ -264,9 +225,10 @@ Tensor backward(const Tensor& gradient, const Tensor& input, const Tensor& mean,
   if (input.numel() > 0) {
     for_each_slice(input.size(0), input.size(1), num_groups, x_blocks.pixels(),
                    [&](const Slice& slice) {
-                     backward_slice(g_blocks, x_blocks, dx_blocks, parameters,
-                                    means + slice.b * num_groups, rstds + slice.b * num_groups,
-                                    input.size(1) / num_groups, slice, activation);
+                     BackwardSlice<A>(g_blocks, x_blocks, parameters, means + slice.b * num_groups,
+                                      rstds + slice.b * num_groups, input.size(1) / num_groups,
+                                      slice, activation)
+                         .write(dx_blocks);
                    });
   }
   return with_strides_of(input, dx);

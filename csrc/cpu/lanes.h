@@ -21,7 +21,7 @@ using torch::stable::Tensor;
 
 constexpr int64_t kStage = 4096;     // elements at a time: they stay in the first-level cache
 constexpr int64_t kStageRows = 16;   // rows at a time at least
-constexpr int64_t kPlaneLanes = 64;  // row length of a planar channel
+constexpr int64_t kPlaneLanes = 32;  // row length of a planar channel
 
 // Which part of a sample one thread works on: channels [first, first + count) of sample b.
 struct Slice {

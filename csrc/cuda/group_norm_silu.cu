@@ -200,7 +200,7 @@ __global__ void statistics_kernel(Layout l, const T* x, const A* sums, ScaleShif
         static_cast<double>(static_cast<A>(x[l.index(b, c, 0)])) + total[0] / n - mean;
     spread += total[1] - total[0] * total[0] / n + n * from_mean * from_mean;
   }
-  const double variance = spread > 0.0 ? spread / (n * l.per_group()) : 0.0;
+  const double variance = spread < 0.0 ? 0.0 : spread / (n * l.per_group());  // NaN stays
   const A rstd = static_cast<A>(1.0 / sqrt(variance + eps));
   means[b * l.groups + g] = static_cast<A>(mean);
   rstds[b * l.groups + g] = rstd;

@@ -12,7 +12,8 @@ from tests.ops.helpers import DEVICES, everywhere, kernels
 from vml_fast.ops import resolve
 from vml_fast.ops.group_norm_silu import group_norm_silu
 
-NAME, FORWARD, BACKWARD = (f"group_norm_silu{part}" for part in ("", "_forward", "_backward"))
+NAME = "group_norm_silu"
+FORWARD, BACKWARD = "group_norm_silu_forward", "group_norm_silu_backward"
 
 film = pytest.mark.parametrize("film", ["none", "scale", "shift", "both"])
 activations = pytest.mark.parametrize("activation", [True, False])

@@ -131,7 +131,7 @@ class Measured:
     def replace(
         self, x: Tensor, denoised: Tensor, noise: Tensor, sigma: Tensor, eta: float, eta_b: float
     ) -> Tensor:
-        """X with its measured coordinates drawn by Eq. 8, from the same noise."""
+        """The state x with its measured coordinates drawn by Eq. 8, from the same noise."""
         operator = self.run.operator
         d, n = operator.spectral(denoised), operator.spectral(noise)
         sigma = sigma.to(self.tau)

@@ -1,0 +1,49 @@
+// Dense copies of an input in one of the two memory formats, and results with an input's strides.
+#pragma once
+
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include <cstdint>
+
+namespace vml_fast::cpu {
+
+using torch::stable::Tensor;
+
+inline bool is_channels_last(const Tensor& t) {
+  const int64_t c = t.size(1), h = t.size(2), w = t.size(3);
+  return (c == 1 || t.stride(1) == 1) && (w == 1 || t.stride(3) == c) &&
+         (h == 1 || t.stride(2) == w * c) && (t.size(0) == 1 || t.stride(0) == h * w * c);
+}
+
+// The format to work in; a single pixel is a row of channels in both.
+inline bool prefers_channels_last(const Tensor& t) {
+  return !t.is_contiguous() || t.size(2) * t.size(3) == 1;
+}
+
+// The tensor itself if dense in the format asked for, else a copy that is.
+inline Tensor in_format(const Tensor& tensor, bool channels_last) {
+  if (channels_last ? is_channels_last(tensor) : tensor.is_contiguous()) return tensor;
+  return torch::stable::contiguous(tensor, channels_last
+                                               ? torch::headeronly::MemoryFormat::ChannelsLast
+                                               : torch::headeronly::MemoryFormat::Contiguous);
+}
+
+// An uninitialised result for `like`, dense in the format, and the tensor to return: the same one,
+// unless `like` has other strides.
+inline Tensor result_in_format(const Tensor& like, bool channels_last) {
+  Tensor result = torch::stable::empty_like(like);
+  return (channels_last ? is_channels_last(result) : result.is_contiguous())
+             ? result
+             : torch::stable::empty_like(in_format(like, channels_last));
+}
+
+inline Tensor with_strides_of(const Tensor& like, Tensor result) {
+  Tensor wanted = torch::stable::empty_like(like);
+  for (int64_t i = 0; i < 4; ++i) {
+    if (wanted.stride(i) != result.stride(i)) return torch::stable::copy_(wanted, result);
+  }
+  return result;
+}
+
+}  // namespace vml_fast::cpu
