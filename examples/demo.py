@@ -45,7 +45,7 @@ def main() -> None:
 
     prior = vf.load_denoiser("emoji64")
     names, truth = heldout_emoji(EMOJI)
-    rows: list[list[Panel]] = [[Panel(image, "truth") for image in truth]]
+    rows: list[list[Panel]] = [[Panel(image) for image in truth]]
     titles, record = ["truth"], {}
     start = time.perf_counter()
     for task, title in tqdm(TASKS.items(), desc="tasks"):
