@@ -39,7 +39,8 @@ def test_equals_the_reference(prior: EDMDenoiser, name: str, method: str) -> Non
     options = vf.solvers.method_options(method, 0.05)
     fast = vf.restore(y, H, prior, method=method, **settings).image
     plain = vf.reference.vml_map(prior, H, y, **settings, **options)
-    torch.testing.assert_close(fast, plain, rtol=0, atol=1e-4)
+    # 1e-4 of the range [-1, 1]: rounding grows where a blur's small singular values are inverted
+    torch.testing.assert_close(fast, plain, rtol=0, atol=2e-4)
 
 
 @pytest.mark.parametrize("name", TASKS)
