@@ -29,7 +29,7 @@ check: $(VENV)/.installed
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed
-	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only
+	$(BIN)/python -m benchmarks.run
 
 clean:
 	rm -rf $(VENV) build demo *.egg-info

@@ -23,7 +23,7 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def _check(factors: Factors, matrix: torch.Tensor, rank: int) -> None:
-    """Orthonormal, in descending order, and the best approximation of this rank (Eckart and Young)."""
+    """Orthonormal, descending, and the best approximation of this rank (Eckart and Young)."""
     u, s, vt = factors
     eye = torch.eye(rank, dtype=torch.float64)
     assert_close(u.T @ u, eye)

@@ -143,7 +143,7 @@ class PendingNorm(Tensor):
         return func(*args, **kwargs)
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, *_: Any, **__: Any) -> Any:
+    def __torch_dispatch__(cls, func: Any, *_: Any, **__: Any) -> Any:  # type: ignore[override]
         """Never reached from Python code, and computing here would lose the gradient."""
         raise RuntimeError(f"{func} met a GroupNorm's output that is not computed yet")
 
