@@ -63,7 +63,7 @@ def _fake(x: Tensor) -> Tensor:
 def fwht(x: Tensor) -> Tensor:
     """See `vml_fast.ops.fwht`."""
     check_state(x, "x")
-    n = x.shape[-1]
+    n = x.shape[-1] if x.dim() else 0
     if n < 1 or n & (n - 1):
         raise InputError(f"the last dimension of x is {n}; fwht takes powers of two.")
     out = x.new_empty(x.shape)

@@ -1,4 +1,8 @@
-"""GroupNorm + scale-shift + SiLU: the kernels of the forward pass."""
+"""GroupNorm + scale-shift + SiLU: the kernels of the forward pass.
+
+All sums are of differences to the first element of a group, so that statistics far from zero keep
+their digits; a variance comes from squared deviations, never from a sum of squares.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import triton.language as tl
 from .groups import (
     group_indices,
     load_affine,
+    load_base,
     load_tile,
     over_groups,
     slab_pixels,
@@ -31,11 +36,12 @@ def slab_moments(
     GROUPS: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
-    """Mean and sum of squared deviations of the groups in one slab (Welford 1962, Chan 1983)."""
+    """Mean (to the base) and squared deviations of groups in one slab (Welford 1962, Chan 1983)."""
     dtype: tl.constexpr = slab_mean.dtype.element_ty
     b, program = this_program(slabs * group_tiles)
     group_tile = program % group_tiles
     k = program // group_tiles
+    base = load_base(x, grouping, b, group_tile, OF_GROUP, GROUPS).to(dtype)[None, :, None]
     mean = tl.zeros((PIXELS, GROUPS, WIDTH), dtype)
     m2 = tl.zeros((PIXELS, GROUPS, WIDTH), dtype)
     steps = 0.0
@@ -44,7 +50,7 @@ def slab_moments(
         p, c, inside = tile_indices(
             grouping, group_tile, k * slab + start, OF_GROUP, PIXELS, GROUPS, WIDTH
         )
-        value = load_tile(x, b, c, p, grouping, inside, dtype)
+        value = load_tile(x, b, c, p, grouping, inside, dtype) - base
         steps += 1.0
         difference = tl.where(inside, value - mean, 0.0)
         mean += difference * (1.0 / steps)
@@ -74,7 +80,7 @@ def _merge_moments(
     SLABS: tl.constexpr,
     GROUPS: tl.constexpr,
 ):
-    """Mean and sum of squared deviations of whole groups from those of their slabs."""
+    """Mean (to the base) and squared deviations of whole groups from those of their slabs."""
     dtype: tl.constexpr = slab_mean.dtype.element_ty
     g, exists = group_indices(grouping, group_tile, GROUPS)
     k = tl.arange(0, SLABS)[:, None]
@@ -119,7 +125,9 @@ def forward(
     p, c, inside = tile_indices(
         grouping, group_tile, pixel_tile * PIXELS, OF_GROUP, PIXELS, GROUPS, WIDTH
     )
-    value = load_tile(x, b, c, p, grouping, inside, dtype)
+    base = load_base(x, grouping, b, group_tile, OF_GROUP, GROUPS).to(dtype)
+    value = load_tile(x, b, c, p, grouping, inside, dtype) - base[None, :, None]
+    value = tl.where(inside, value, 0.0)
     members = grouping.pixels * OF_GROUP
     if slab_mean is None:
         mean = over_groups(value) / members
@@ -132,7 +140,7 @@ def forward(
     rstd = 1.0 / tl.sqrt(m2 / members + eps)
     if pixel_tile == 0:
         g, exists = group_indices(grouping, group_tile, GROUPS)
-        tl.store(mean_out + b * grouping.groups + g, mean, mask=exists)
+        tl.store(mean_out + b * grouping.groups + g, base + mean, mask=exists)
         tl.store(rstd_out + b * grouping.groups + g, rstd, mask=exists)
     gain, offset = load_affine(affine, grouping, b, group_tile, OF_GROUP, GROUPS, WIDTH, dtype)
     z = (value - mean[None, :, None]) * rstd[None, :, None] * gain + offset

@@ -16,7 +16,6 @@ from vml_fast.errors import InputError
 from . import group_norm_backward, group_norm_forward
 from .checks import (
     NETWORK_DTYPES,
-    check_broadcasts,
     check_device,
     check_dtype,
     check_network,
@@ -178,14 +177,15 @@ def _check(
         raise InputError(
             f"num_groups is {num_groups}; it must be at least 1 and divide the {channels} channels."
         )
-    for name, vector in (("weight", weight), ("bias", bias)):
-        _check_shape(vector, name, (channels,), x)
-        _check_floating(vector, name)
-    for name, table in (("scale", scale), ("shift", shift)):
-        if table is not None:
-            check_broadcasts(table, (batch, channels), name)
-            check_device(table, name, x)
-            _check_floating(table, name)
+    vectors: dict[str, tuple[Tensor, tuple[int, ...]]]
+    vectors = {"weight": (weight, (channels,)), "bias": (bias, (channels,))}
+    if scale is not None:
+        vectors["scale"] = scale, (batch, channels)
+    if shift is not None:
+        vectors["shift"] = shift, (batch, channels)
+    for name, (tensor, shape) in vectors.items():
+        _check_floating(tensor, name)
+        _check_shape(tensor, name, shape, x)
 
 
 def _check_floating(tensor: Tensor, name: str) -> None:

@@ -30,7 +30,7 @@ class Grouping(NamedTuple):
 
 
 class Affine(NamedTuple):
-    """weight and bias (C,), scale and shift (B | 1, C | 1) or None, with their strides."""
+    """weight and bias (C,), scale and shift (B, C) or None, with their strides."""
 
     weight: Any
     weight_step: int
@@ -107,12 +107,7 @@ def affine(weight: Tensor, bias: Tensor, scale: Tensor | None, shift: Tensor | N
 
 
 def _steps(table: Tensor | None) -> tuple[int, int]:
-    if table is None:
-        return 0, 0
-    row, column = (
-        step if n > 1 else 0 for n, step in zip(table.shape, table.stride(), strict=True)
-    )
-    return row, column
+    return (0, 0) if table is None else (table.stride(0), table.stride(1))
 
 
 @triton.jit
@@ -146,6 +141,13 @@ def group_indices(grouping, group_tile, GROUPS: tl.constexpr):
 def load_tile(image, b, c, p, grouping, inside, dtype: tl.constexpr):
     """A tile in the precision of the statistics, 0 outside."""
     return tl.load(at_pixel(image, b, c, p, grouping), mask=inside, other=0.0).to(dtype)
+
+
+@triton.jit
+def load_base(image, grouping, b, group_tile, OF_GROUP: tl.constexpr, GROUPS: tl.constexpr):
+    """The first element of each group, in whose neighborhood the others are expected."""
+    g, exists = group_indices(grouping, group_tile, GROUPS)
+    return tl.load(at_pixel(image, b, g * OF_GROUP, 0, grouping), mask=exists, other=0.0)
 
 
 @triton.jit

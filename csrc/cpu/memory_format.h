@@ -29,21 +29,16 @@ inline Tensor in_format(const Tensor& tensor, bool channels_last) {
                                                : torch::headeronly::MemoryFormat::Contiguous);
 }
 
-// An uninitialised result for `like`, dense in the format, and the tensor to return: the same one,
-// unless `like` has other strides.
+// An uninitialised result for `like`, dense in the format.
 inline Tensor result_in_format(const Tensor& like, bool channels_last) {
-  Tensor result = torch::stable::empty_like(like);
-  return (channels_last ? is_channels_last(result) : result.is_contiguous())
-             ? result
-             : torch::stable::empty_like(in_format(like, channels_last));
+  return torch::stable::empty_like(in_format(like, channels_last));
 }
 
+// The result with the strides that empty_like(like) has.
 inline Tensor with_strides_of(const Tensor& like, Tensor result) {
+  if (like.is_contiguous() || is_channels_last(like)) return result;
   Tensor wanted = torch::stable::empty_like(like);
-  for (int64_t i = 0; i < 4; ++i) {
-    if (wanted.stride(i) != result.stride(i)) return torch::stable::copy_(wanted, result);
-  }
-  return result;
+  return torch::stable::copy_(wanted, result);
 }
 
 }  // namespace vml_fast::cpu

@@ -125,7 +125,8 @@ def test_operators_are_declared_as_they_behave(op):
 @pytest.mark.parametrize("shape", [(1, 1, 6, 7), (2, 1, 6, 7), (1, 3, 6, 7), (1, 1, 6, 1)])
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float32], ids=str)
 def test_masks(shape, dtype):
-    mask = (randn(shape) > 0).to(dtype)
+    """Every number but 0 says observed, and y is not read elsewhere."""
+    mask = (torch.rand(shape, device=DEVICE) * 3 * (randn(shape) > 0)).to(dtype)
     y = torch.where(mask.bool(), randn(2, 3, 6, 7), float("nan"))
     given = randn(2, 3, 6, 7), randn(2, 3, 6, 7), y, mask, rows(2)
     found, _ = compare("mask_bracket", lambda: given)
@@ -219,9 +220,10 @@ def test_norms_in_one_tile_and_in_slabs(shape, place, largest_whole, setting):
 @pytest.mark.parametrize("film", ["none", "shift", "both, for all samples"])
 def test_norm_variants(activation, film):
     x = randn(2, 6, 4, 5)
-    weight, bias, scale, shift = randn(4, 1, 6).unbind(0)
-    table = {"none": (None, None), "shift": (None, shift.expand(2, 6))}.get(film, (scale, shift))
-    given = (x, 2, weight[0], bias[0], 1e-5, *table, activation)
+    weight, bias, scale, shift = randn(4, 6).unbind(0)
+    scale, shift = scale.expand(2, 6), shift.expand(2, 6)
+    table = {"none": (None, None), "shift": (None, shift)}.get(film, (scale, shift))
+    given = (x, 2, weight, bias, 1e-5, *table, activation)
     compare("group_norm_silu_forward", lambda: given)
 
 
@@ -298,6 +300,7 @@ WRONG = [
     ("group_norm_silu_forward", 1, 2),
     ("group_norm_silu_forward", 2, torch.zeros(4)),
     ("group_norm_silu_forward", 5, torch.zeros(2, 4)),
+    ("group_norm_silu_forward", 6, torch.zeros(1, 3)),
     ("group_norm_silu_backward", 0, torch.zeros(2, 3, 4)),
     ("group_norm_silu_backward", 2, torch.zeros(2, 1, dtype=torch.float64)),
 ]

@@ -266,7 +266,7 @@ def test_frozen_weights_get_no_gradient(backend: str) -> None:
         ("weight", torch.zeros(5)),
         ("weight", torch.zeros(1, 6)),
         ("bias", torch.zeros(6, dtype=torch.int64)),
-        ("scale", torch.zeros(1, 6)),
+        ("scale", torch.zeros(3, 6)),
         ("shift", torch.zeros(2, 5)),
     ],
 )

@@ -77,7 +77,9 @@ def accelerate(
     any runs as it is, apart from dtype and memory format, and a warning says so.
 
     In float32 and float64 the results differ from the given denoiser's by rounding (1e-5 relative,
-    the VJP too). In bfloat16 by its precision; the state and the skip path stay in x's precision.
+    the VJP too). In bfloat16 D drifts by its precision: for emoji64 by an RMS below .07 c_out up to
+    noise level .05 and below .025 c_out above, everywhere less than a tenth of the denoiser's own
+    error; the state and the skip path stay in x's precision.
     The VJP reaches the image alone: frozen weights, and a noise level and condition without
     gradients, are what makes it cheap; asking for more runs the op's reference instead.
 
@@ -95,7 +97,8 @@ def accelerate(
         condition: example keywords of the network, for the trial run of one that needs them.
 
     Returns:
-        A denoiser of the same class with an `Acceleration` as ``.acceleration``.
+        A denoiser of the same class, its state dict laid out for the rebuilt blocks, with an
+        `Acceleration` as ``.acceleration``.
 
     Raises:
         InputError: not a network's adapter, one that is accelerated already, or an unknown name.

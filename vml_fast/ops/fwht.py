@@ -26,7 +26,7 @@ def fwht(x: Tensor) -> Tensor:
     Raises:
         InputError: n is not a power of two.
     """
-    n = x.shape[-1]
+    n = x.shape[-1] if x.ndim else 0
     if n < 1 or n & (n - 1):
         raise InputError(f"the last dimension of x is {n}; fwht takes powers of two.")
     out = (x / math.sqrt(n)).contiguous()

@@ -164,10 +164,13 @@ def make(part: Callable[[str], Callable[..., Any]]) -> Callable[..., Tensor]:
             x, ctx.num_groups, weight, bias, _, scale, shift, ctx.activation = inputs
             _, mean, rstd = output
             ctx.mark_non_differentiable(mean, rstd)
+            ctx.set_materialize_grads(False)  # no zeros for the statistics
             ctx.save_for_backward(x, mean, rstd, weight, bias, scale, shift)
 
         @staticmethod
-        def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        def backward(ctx: Any, gradient: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+            if gradient is None:
+                return (None,) * 8
             x, mean, rstd, weight, bias, scale, shift = ctx.saved_tensors
             dx = backward_op(
                 gradient, x, mean, rstd, ctx.num_groups, weight, bias, scale, shift, ctx.activation

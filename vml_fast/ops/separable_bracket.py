@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vml_fast.errors import InputError
 from vml_fast.ops.backends import OPS, register
 from vml_fast.ops.coefficients import fake_bracket as fake
 from vml_fast.ops.denoised_stack import OP as DENOISED_STACK
@@ -58,11 +59,21 @@ def make(part: Callable[[str], Callable[..., Any]]) -> Callable[..., tuple[Tenso
             v in the dtype and memory format of x, and the cotangent c_out v in those of raw.
         """
         planes = stack(raw, x, coefficients, beta is not None)
+        _check_vectors(rows_v, "rows_v", x.shape[2], x)
+        _check_vectors(columns_v, "columns_v", x.shape[3], x)
         z = _sandwich(rows_v.T, planes, columns_v)
         t = spectral_filter(z, target, s, alpha, beta)
         return finish(raw, x, _sandwich(rows_v, t, columns_v.T), coefficients)
 
     return separable_bracket
+
+
+def _check_vectors(matrix: Tensor, name: str, length: int, x: Tensor) -> None:
+    if matrix.ndim != 2 or matrix.shape[0] != length or matrix.dtype != x.dtype:
+        raise InputError(
+            f"{name} is {matrix.dtype} of shape {tuple(matrix.shape)}; "
+            f"it must be {x.dtype}, a matrix of {length} rows."
+        )
 
 
 def _sandwich(left: Tensor, planes: Tensor, right: Tensor) -> Tensor:
