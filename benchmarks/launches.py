@@ -24,8 +24,9 @@ from benchmarks.machine import DEVICE, RESULTS, backends, machine_record, machin
 from vml_fast.denoisers.edm import EDMDenoiser
 from vml_fast.operators.base import LinearOperator
 from vml_fast.operators.tasks import task
-from vml_fast.runtime.eager import EagerRunner, scalings_at
+from vml_fast.runtime.eager import EagerRunner
 from vml_fast.runtime.fused import make_bracket
+from vml_fast.runtime.network import scalings_at
 from vml_fast.runtime.problem import Level, Problem
 
 TASKS = (

@@ -1,13 +1,16 @@
 """The bracket v of one inner step, x <- x + J^T v, for every kind of operator.
 
-A bracket is built once per solve, told the coefficients at every noise level, and called K times
+A bracket is loaded with a problem, told the coefficients at every noise level, and called K times
 per level with the network's raw output F. It returns v and the cotangent c_out v in F's dtype.
+Which computation a call is depends on the problem's structure alone, never on the level, and what
+it reads stays in place (`vml_fast.runtime.memory`): a call can be recorded once and replayed.
 The operators of `vml_fast.runtime.fused` do all of it in one pass; this file serves the others.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +26,7 @@ from vml_fast.preconditioners import (
     plain_coefficients,
     uses_pseudo_inverse,
 )
+from vml_fast.runtime.memory import Memory
 from vml_fast.runtime.problem import Level, Problem, column
 
 CG_TOLERANCE = 1e-6
@@ -32,8 +36,17 @@ CG_ITERATIONS = 200
 class Bracket(ABC):
     """Computes v = step_size V( alpha (U^T y - s V^T D) + beta V^T (D - x) ) from F and x."""
 
+    obstacle: ClassVar[str | None] = None
+    """Why a call cannot be recorded on a device; None where it can."""
+
     def __init__(self, problem: Problem) -> None:
+        self.memory = Memory()
+        self.load(problem)
+
+    def load(self, problem: Problem) -> None:
+        """Take the measurement, operator and noise of a problem, of the same structure if again."""
         self.problem = problem
+        self.y = self.memory.write("y", problem.y)
         self.noise_std = problem.noise_std.to(problem.y.device)
 
     def set_level(self, level: Level) -> None:
@@ -43,23 +56,27 @@ class Bracket(ABC):
 
     def coefficients(self, s: Tensor, kept: Tensor, norm: Tensor) -> Coefficients:
         """alpha and beta at the present level, with step size and activity folded in."""
-        alpha, beta = coefficients(
+        alpha, beta = self.unscaled(s, kept, norm, self.level.sigma)
+        scale = column(self.scale, s)
+        return Coefficients(scale * alpha, scale * beta)
+
+    def unscaled(self, s: Tensor, kept: Tensor, norm: Tensor, sigma_t: Tensor) -> Coefficients:
+        """alpha and beta at any noise level."""
+        return coefficients(
             s,
             kept,
             norm=norm,
-            sigma_t=self.level.sigma.to(s.device),
+            sigma_t=sigma_t.to(s.device),
             noise_std=self.noise_std,
             preconditioner=self.problem.preconditioner,
             prior_weight=self.problem.prior_weight,
         )
-        scale = column(self.scale, s)
-        return Coefficients(scale * alpha, scale * beta)
 
     def packed(self, alpha: Tensor, beta: Tensor, beta_null: Tensor) -> Tensor:
         """The (B, 5) coefficients of a bracket op, from (B,) columns."""
         skip, out = self.level.scalings.skip, self.level.scalings.out
         columns = (skip.to(alpha), out.to(alpha), alpha, beta, beta_null)
-        return torch.stack(torch.broadcast_tensors(*columns), dim=1).to(self.problem.y.dtype)
+        return torch.stack(torch.broadcast_tensors(*columns), dim=1).to(self.y.dtype)
 
     @abstractmethod
     def __call__(self, output: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,16 +87,16 @@ class GeneralBracket(Bracket):
     """A bracket whose direction is computed in image space by the operator itself."""
 
     def __init__(self, problem: Problem) -> None:
-        super().__init__(problem)
         like = problem.y
         self.denoise = resolve("denoised_stack", problem.backend, like.device, like.dtype)
         self.finish = resolve("general_bracket", problem.backend, like.device, like.dtype)
+        super().__init__(problem)
 
     def set_level(self, level: Level) -> None:
         """Compute everything that depends on the noise level alone."""
         super().set_level(level)
         one = torch.ones_like(self.noise_std)
-        self.whole = self.packed(one, 0 * one, 0 * one)
+        self.whole = self.memory.write("whole", self.packed(one, 0 * one, 0 * one))
 
     def __call__(self, output: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """v and its cotangent, around `direction`."""
@@ -94,14 +111,16 @@ class GeneralBracket(Bracket):
 class SpectralBracket(GeneralBracket):
     """Any operator with an SVD: one transform of D (two with a prior term) and one back."""
 
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem)
+    def load(self, problem: Problem) -> None:
+        """Take the measurement in the coordinates of U, and the singular values."""
+        super().load(problem)
         assert isinstance(problem.operator, SVDOperator)
         self.operator: SVDOperator = problem.operator
         self.measured = self.operator.spectral_measurement(problem.y)
         self.s = self._batched(self.operator.spectral_singular_values())
         self.kept = self._batched(self.operator.spectral_retained())
         self.norm = self.s.flatten(1).amax(1)
+        self.has_prior = problem.is_noisy or problem.pulls_on_null_space
 
     def _batched(self, values: Tensor) -> Tensor:
         """Shared singular values with a leading batch dimension of 1."""
@@ -111,20 +130,15 @@ class SpectralBracket(GeneralBracket):
     def set_level(self, level: Level) -> None:
         """Compute what depends on the noise level alone."""
         super().set_level(level)
+        write, dtype = self.memory.write, self.y.dtype
         alpha, beta = self.coefficients(self.s, self.kept, self.norm)
-        dtype = self.problem.y.dtype
-        self.has_prior = bool((beta != 0).any())
-        self.denoised_weight = (beta - alpha * self.s).to(dtype)
-        self.state_weight = beta.to(dtype)
-        self.target = alpha.to(dtype) * self.measured
-        if not self.operator.complete:
-            self.outside_weight = self._outside_beta().to(dtype)
-            self.has_prior |= bool((self.outside_weight != 0).any())
-
-    def _outside_beta(self) -> Tensor:
-        """beta, (B,), on the null space that an incomplete basis V leaves out."""
+        self.denoised_weight = write("denoised weight", (beta - alpha * self.s).to(dtype))
+        self.state_weight = write("state weight", beta.to(dtype))
+        self.target = write("target", alpha.to(dtype) * self.measured)
+        # beta, (B,), on the null space that an incomplete basis V leaves out
         zero = self.s.new_zeros(1, 1)
-        return self.coefficients(zero, zero > 0, self.norm).beta.reshape(-1)
+        outside = self.coefficients(zero, zero > 0, self.norm).beta.reshape(-1)
+        self.outside_weight = write("outside weight", outside.to(dtype))
 
     def direction(self, x: Tensor, denoised: Tensor) -> Tensor:
         """V( alpha (U^T y - s V^T D) + beta V^T (D - x) ), and the part that V leaves out."""
@@ -143,8 +157,9 @@ class SpectralBracket(GeneralBracket):
 class PlainBracket(GeneralBracket):
     """No preconditioner and no SVD: v = a H^T (y - H D) + b (D - x)."""
 
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem)
+    def load(self, problem: Problem) -> None:
+        """Take the largest singular value."""
+        super().load(problem)
         self.norm = self.noise_std.new_tensor([problem.operator.norm()])
 
     def set_level(self, level: Level) -> None:
@@ -153,12 +168,13 @@ class PlainBracket(GeneralBracket):
         one = torch.ones_like(self.noise_std)
         sigma_t = level.sigma.to(one.device)
         data, prior = plain_coefficients(one, self.norm, sigma_t, self.noise_std)
-        self.data_weight, self.prior_weight = self.scale * data, self.scale * prior
+        self.data_weight = self.memory.write("a", self.scale * data)
+        self.prior_weight = self.memory.write("b", self.scale * prior)
 
     def direction(self, x: Tensor, denoised: Tensor) -> Tensor:
         """A H^T (y - H D) + b (D - x)."""
         operator = self.problem.operator
-        pull = operator.adjoint(self.problem.y - operator.forward(denoised))
+        pull = operator.adjoint(self.y - operator.forward(denoised))
         return column(self.data_weight, x) * pull + column(self.prior_weight, x) * (denoised - x)
 
 
@@ -168,9 +184,14 @@ class ConjugateGradientBracket(GeneralBracket):
     With P = H^+ H, w the null-space weight, a = sigma_t^2 / (sigma_t^2 + sigma_y^2) and b = 1 - a:
 
         pseudo_inverse:  v = H^+ ( a (y - H D) + (b - w) H (D - x) ) + w (D - x)
-        noise_aware:     v = H^T G ( y - H D - H (D - x) ) + w (D - x) + (1 - w) P (D - x)
-                         G = sigma_t^2 ( sigma_t^2 H H^T + sigma_y^2 I )^-1
+        noise_aware:     v = H^T ( w g + (1 - w) G ( y - H D - (sigma_y / sigma_t)^2 g ) ) + w (D - x)
+                         G = ( H H^T + (sigma_y / sigma_t)^2 I )^-1,  g = G ( y - H D - H (D - x) )
     """
+
+    obstacle = (
+        "the operator has no SVD, and conjugate gradients read from the device when to stop "
+        "(preconditioner=None does without them)"
+    )
 
     def set_level(self, level: Level) -> None:
         """Compute what depends on the noise level alone."""
@@ -185,7 +206,7 @@ class ConjugateGradientBracket(GeneralBracket):
     def direction(self, x: Tensor, denoised: Tensor) -> Tensor:
         """The form of each sample, by one or two solves with H H^T."""
         operator = self.problem.operator
-        pull = self.problem.y - operator.forward(denoised)
+        pull = self.y - operator.forward(denoised)
         toward = denoised - x
         measured = operator.forward(toward)
         parts = []
@@ -204,18 +225,22 @@ class ConjugateGradientBracket(GeneralBracket):
         return self.problem.operator.pseudo_inverse(target)
 
     def _noise_aware(self, pull: Tensor, measured: Tensor) -> Tensor:
+        weight, ratio = column(self.null_weight, pull), column(self.ratio, pull)
+        newton = self._solve(pull - measured)
+        if not bool((weight == 1).all()):
+            newton = torch.lerp(self._solve(pull - ratio * newton), newton, weight)
+        return self.problem.operator.adjoint(newton)
+
+    def _solve(self, target: Tensor) -> Tensor:
+        """G applied to a measurement."""
         operator = self.problem.operator
-        ratio = column(self.ratio, pull)
-        solution = conjugate_gradient(
+        ratio = column(self.ratio, target)
+        return conjugate_gradient(
             lambda z: operator.forward(operator.adjoint(z)) + ratio * z,
-            pull - measured,
+            target,
             tol=CG_TOLERANCE,
             max_iter=CG_ITERATIONS,
         )
-        v = operator.adjoint(solution)
-        if bool((self.null_weight == 1).all()):
-            return v
-        return v + operator.pseudo_inverse(column(1.0 - self.null_weight, pull) * measured)
 
 
 def general_bracket(problem: Problem) -> GeneralBracket:

@@ -1,36 +1,28 @@
-"""The eager runner: one inner step at a time, nothing captured."""
+"""The inner step, and the eager runner: one step at a time, nothing recorded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vml_fast import trace
-from vml_fast.denoisers.base import ScaledDenoiser, Scalings, per_image
+from vml_fast.denoisers.base import per_image
 from vml_fast.ops import resolve
-from vml_fast.runtime import jacobian
 from vml_fast.runtime.bracket import Bracket
+from vml_fast.runtime.memory import Memory
+from vml_fast.runtime.network import Denoiser, Network
 from vml_fast.runtime.noise import Noise
-from vml_fast.runtime.problem import Level, column, denoised_image
-
-DIFFERENCE_STEP = 1e-2
-"""Length of a finite difference relative to max(sigma_t, SMOOTHNESS) sqrt(n)."""
-SMOOTHNESS = 0.05
-"""Below this noise level images bend no faster, so the difference need not shrink with sigma_t."""
-
-
-def scalings_at(denoiser: Callable[..., Tensor], sigma: Tensor) -> Scalings:
-    """c_skip, c_out, c_in, c_noise; a plain callable is its own network: D = F(x; sigma)."""
-    if isinstance(denoiser, ScaledDenoiser):
-        return denoiser.scalings(sigma)
-    one = torch.ones_like(sigma)
-    return Scalings(skip=torch.zeros_like(sigma), out=one, input=one, noise=sigma)
+from vml_fast.runtime.problem import Level, Problem, column
 
 
 class EagerRunner:
     """Holds the state x and the network input u = c_in x, and advances them.
+
+    `step` is all that an inner step is. It reads and writes memory that stays in place, asks the
+    device for nothing, and does the same at every noise level: other runners record it.
 
     Args:
         denoiser: D, any callable; a `ScaledDenoiser` has its skip path taken out of the VJP.
@@ -38,59 +30,84 @@ class EagerRunner:
         x: (B, C, H, W) the initial state.
         jacobian: "vjp", "jvp" or "finite_difference".
         condition: keywords for the denoiser.
+
+    Attributes:
+        x: the state.
+        u: the network's input, in its dtype.
+        forwards: how often the network ran.
+        products: how many products with its Jacobian were taken.
     """
 
     def __init__(
         self,
-        denoiser: Callable[..., Tensor],
+        denoiser: Denoiser,
         bracket: Bracket,
         x: Tensor,
         *,
         jacobian: str = "vjp",
-        condition: dict[str, object] | None = None,
+        condition: Mapping[str, Any] | None = None,
     ) -> None:
-        self.denoiser = denoiser
         self.bracket = bracket
-        self.jacobian = jacobian
-        self.condition = condition or {}
-        self.x = x.clone()
-        self.dtype = getattr(denoiser, "network_dtype", None) or x.dtype
+        self.network = self._make_network(denoiser, jacobian)
+        self.memory = Memory()
         backend = bracket.problem.backend
         self.update = resolve("update", backend, x.device, x.dtype)
         self.diffuse = resolve("transition", backend, x.device, x.dtype)
-        self.forwards = 0
-        self.products = 0
+        self.u = torch.empty_like(x, dtype=self.network.dtype or x.dtype)
+        self._start(x, condition or {})
+
+    def _make_network(self, denoiser: Denoiser, jacobian: str) -> Network:
+        return Network(denoiser, jacobian)
+
+    def load(self, problem: Problem, x: Tensor, condition: Mapping[str, Any]) -> None:
+        """Begin another solve of the same structure, in the same memory."""
+        self.bracket.load(problem)
+        self._start(x, condition)
+
+    def _start(self, x: Tensor, condition: Mapping[str, Any]) -> None:
+        self.x = self.memory.write("x", x)
+        self.network.load(condition)
+        self.forwards = self.products = 0
 
     def set_level(self, level: Level) -> None:
         """Move to a noise level: its coefficients, and the network input of the present state."""
-        self.level = level
+        c_skip, c_out, c_in, c_noise = (c.to(self.x) for c in level.scalings)
         self.bracket.set_level(level)
-        c_skip, c_in = level.scalings.skip.to(self.x), level.scalings.input.to(self.x)
-        self.noise = level.scalings.noise.to(self.x)
-        self.input = c_in
-        self.step_coefficients = torch.stack((c_skip, c_in), dim=1)
-        self.u = (per_image(c_in, self.x) * self.x).to(self.dtype)
+        self.network.set_level(c_noise, c_in, float(level.sigma), self.x[0].numel())
+        write = self.memory.write
+        self.coefficients = write("c_skip, c_in", torch.stack((c_skip, c_in), dim=1))
+        self.mixture = write("c_skip, c_out", torch.stack((c_skip, c_out), dim=1))
+        self.u.copy_(per_image(c_in, self.x) * self.x)
+
+    def step(self) -> None:
+        """x <- x + J^T v: one forward, bracket, one Jacobian product, update."""
+        with trace.range("denoiser"):
+            output, product = self.network.linearize(self.u)
+        with trace.range("bracket"):
+            v, cotangent = self.bracket(output, self.x)
+        with trace.range("vjp"):
+            gradient = product(cotangent)
+        with trace.range("update"):
+            self.update(self.x, v, gradient, self.u, self.coefficients)
+
+    def estimate(self) -> Tensor:
+        """D = c_skip x + c_out F(u) in the dtype of x (Karras et al. 2022, Eq. 7)."""
+        with trace.range("denoiser"), torch.no_grad():
+            output = self.network(self.u)
+            skip, out = self.mixture.reshape(-1, 2, 1, 1, 1).unbind(1)
+            return torch.addcmul(skip * self.x, out, output.to(self.x.dtype))
 
     def inner_step(self) -> None:
-        """x <- x + J^T v: one forward, one Jacobian product, bracket and update."""
+        """One `step`, counted."""
         with trace.range("inner step"):
-            with trace.range("denoiser"):
-                output, product = self._linearize()
-            with trace.range("bracket"):
-                v, cotangent = self.bracket(output, self.x)
-            with trace.range("vjp"):
-                gradient = product(cotangent)
-            with trace.range("update"):
-                self.update(self.x, v, gradient, self.u, self.step_coefficients)
+            self.step()
         self.forwards += 1
         self.products += 1
 
     def denoise(self) -> Tensor:
-        """D(x, sigma_t) at the present state."""
-        with trace.range("denoiser"), torch.no_grad():
-            output = self._network(self.u)
+        """D(x, sigma_t) at the present state, a tensor of its own; counted."""
         self.forwards += 1
-        return denoised_image(self.level, self.x, output)
+        return self.estimate()
 
     def transition(
         self, denoised: Tensor, ratio: Tensor, sigma: Tensor, noise: Noise, draw: int
@@ -99,7 +116,7 @@ class EagerRunner:
 
         Args:
             denoised: (B, C, H, W) D.
-            ratio: (B,) sigma_{i+1} / sigma_i for DDIM, else 0.
+            ratio: (B,) sigma_{i+1} / sigma_i for DDIM, else 0; on the CPU.
             sigma: (B,) sigma_{i+1} for fresh noise, else 0.
             noise: the seeds and sample indices that key n.
             draw: index of the draw.
@@ -109,21 +126,4 @@ class EagerRunner:
             if bool((ratio != 0).any()):
                 mean = torch.addcmul(denoised, column(ratio, denoised), self.x - denoised)
             counter = torch.tensor([draw], device=self.x.device)
-            self.x = self.diffuse(mean, sigma.to(self.x), noise.seed, noise.sample, counter)
-
-    def _network(self, u: Tensor) -> Tensor:
-        if isinstance(self.denoiser, ScaledDenoiser):
-            return self.denoiser.raw(u, self.noise, **self.condition)
-        return self.denoiser(u, self.noise, **self.condition)
-
-    def _linearize(self) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        if self.jacobian == "vjp":
-            return jacobian.vjp(self._network, self.u)
-        if self.jacobian == "jvp":
-            return jacobian.jvp(self._network, self.u)
-        return jacobian.finite_difference(self._network, self.u, self._difference_step())
-
-    def _difference_step(self) -> Tensor:
-        elements = self.x[0].numel()
-        step = DIFFERENCE_STEP * max(float(self.level.sigma), SMOOTHNESS) * elements**0.5
-        return step * self.input
+            self.x.copy_(self.diffuse(mean, sigma.to(self.x), noise.seed, noise.sample, counter))

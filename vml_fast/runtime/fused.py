@@ -30,6 +30,9 @@ from vml_fast.ops import resolve
 from vml_fast.runtime.bracket import Bracket, general_bracket
 from vml_fast.runtime.problem import Level, Problem
 
+PROBES = torch.tensor([1.0, 2.0], dtype=torch.float64)
+"""Two noise levels: beta falls with sigma_t or is constant, so what is 0 at both is 0 at all."""
+
 
 class FusedBracket(Bracket):
     """A bracket that is one op."""
@@ -37,18 +40,25 @@ class FusedBracket(Bracket):
     op: ClassVar[str]
 
     def __init__(self, problem: Problem) -> None:
-        super().__init__(problem)
-        assert isinstance(problem.operator, SVDOperator)
-        self.operator: Any = problem.operator
         y = problem.y
         self.run: Callable[..., tuple[Tensor, Tensor]] = resolve(
             self.op, problem.backend, y.device, y.dtype
         )
+        super().__init__(problem)
+
+    def load(self, problem: Problem) -> None:
+        """Take the operator."""
+        super().load(problem)
+        assert isinstance(problem.operator, SVDOperator)
+        self.operator: Any = problem.operator
 
     def set_level(self, level: Level) -> None:
-        """Compute the op's arguments at a noise level."""
+        """Write the op's arguments at a noise level."""
         super().set_level(level)
-        self.arguments = self.at_level()
+        self.arguments = [
+            self.memory.write(f"argument {i}", value) if isinstance(value, Tensor) else value
+            for i, value in enumerate(self.at_level())
+        ]
 
     def __call__(self, output: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """v and its cotangent, in one pass."""
@@ -83,12 +93,11 @@ class MaskBracket(UniformBracket):
 
     def at_level(self) -> tuple[Any, ...]:
         """y, mask and the packed coefficients."""
-        y = self.problem.y
         mask = self.operator.data.get("mask")
         if mask is None:
-            mask = torch.ones(1, 1, *y.shape[-2:])
+            mask = torch.ones(1, 1, *self.y.shape[-2:])
         mask = mask if mask.ndim == 4 else mask[None]
-        return y, mask.to(y.device, torch.bool).contiguous(), self.scalars()
+        return self.y, mask.to(self.y.device, torch.bool).contiguous(), self.scalars()
 
 
 class BlockMeanBracket(UniformBracket):
@@ -103,7 +112,7 @@ class BlockMeanBracket(UniformBracket):
 
     def at_level(self) -> tuple[Any, ...]:
         """y, factor and the packed coefficients."""
-        return self.problem.y, self.operator.factor, self.scalars()
+        return self.y, self.operator.factor, self.scalars()
 
 
 class ColorizationBracket(UniformBracket):
@@ -118,24 +127,32 @@ class ColorizationBracket(UniformBracket):
 
     def at_level(self) -> tuple[Any, ...]:
         """y and the packed coefficients."""
-        return self.problem.y, self.scalars()
+        return self.y, self.scalars()
 
 
 class FilterBracket(FusedBracket):
     """A transform, a filter over its coordinates, and the transform back."""
 
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem)
-        y = problem.y
+    def load(self, problem: Problem) -> None:
+        """Take the measurement in the coordinates of U, and the singular values."""
+        super().load(problem)
         self.target = self.measured()
-        values = self.operator.spectral_singular_values().to(y.device)
+        values = self.operator.spectral_singular_values().to(self.y.device)
         self.s = self.layout(values)
-        self.kept = self.layout(self.operator.spectral_retained().to(y.device))
+        self.kept = self.layout(self.operator.spectral_retained().to(self.y.device))
         self.norm = self.s.flatten(1).amax(1)
+        self.has_excess = any(bool((self.excess(t) != 0).any()) for t in PROBES)
+
+    def excess(self, sigma_t: Tensor) -> Tensor:
+        """What beta has above its value on the null space, in the layout of s."""
+        beta = self.unscaled(self.s, self.kept, self.norm, sigma_t).beta
+        zero = self.s.new_zeros(1, 1)
+        null = self.unscaled(zero, zero > 0, self.norm, sigma_t).beta
+        return beta - null.reshape(-1, 1, 1, 1)
 
     def measured(self) -> Tensor:
         """U^T y in the op's layout."""
-        return self.operator.spectral_measurement(self.problem.y)
+        return self.operator.spectral_measurement(self.y)
 
     def layout(self, values: Tensor) -> Tensor:
         """Singular values in the op's layout, (B | 1, C | 1, h, w)."""
@@ -150,14 +167,13 @@ class FilterBracket(FusedBracket):
         alpha, beta = self.coefficients(self.s, self.kept, self.norm)
         zero = self.s.new_zeros(1, 1)
         null = self.coefficients(zero, zero > 0, self.norm).beta.reshape(-1)
-        excess = beta - null.reshape(-1, 1, 1, 1)
-        dtype = self.problem.y.dtype
+        dtype = self.y.dtype
         one = torch.ones_like(null)
         return (
             self.target,
             self.s.to(dtype),
             alpha.to(dtype),
-            excess.to(dtype) if bool((excess != 0).any()) else None,
+            (beta - null.reshape(-1, 1, 1, 1)).to(dtype) if self.has_excess else None,
             *self.tail(),
             self.packed(one, 0 * one, null),
         )
@@ -193,7 +209,7 @@ class SeparableBracket(FilterBracket):
 
     def tail(self) -> tuple[Tensor, ...]:
         """V_r and V_c, without the vectors of the null space."""
-        return self.operator.right_factors(self.problem.y)
+        return self.operator.right_factors(self.y)
 
 
 class WalshHadamardBracket(FilterBracket):

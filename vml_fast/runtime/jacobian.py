@@ -21,7 +21,23 @@ Jacobian = Literal["vjp", "jvp", "finite_difference"]
 JACOBIANS: tuple[Jacobian, ...] = ("vjp", "jvp", "finite_difference")
 """`vjp` is exact; the two others hold as far as the denoiser's Jacobian is symmetric."""
 
+DIFFERENCE = 1e-2
+"""Length of a finite difference relative to max(sigma_t, SMOOTHNESS) sqrt(n)."""
+SMOOTHNESS = 0.05
+"""Below this noise level images bend no faster, so the difference need not shrink with sigma_t."""
+
 Network = Callable[[Tensor], Tensor]
+
+
+def difference_length(sigma: float, elements: int, dtype: torch.dtype | None) -> float:
+    """How far a finite difference goes from an image of `elements` entries, in units of x.
+
+    Args:
+        sigma: the noise level.
+        elements: C H W.
+        dtype: of the network.
+    """
+    return DIFFERENCE * max(sigma, SMOOTHNESS) * elements**0.5
 
 
 class ElementaryGroupNorm(TorchFunctionMode):

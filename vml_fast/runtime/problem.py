@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from vml_fast.denoisers.base import Scalings, per_image
@@ -34,6 +34,26 @@ class Problem:
     step_size: float
     backend: str = "auto"
 
+    @property
+    def is_noisy(self) -> bool:
+        """Whether any measurement holds noise."""
+        return bool((self.noise_std > 0).any())
+
+    @property
+    def pulls_on_null_space(self) -> bool:
+        """Whether beta can be above 0 where H sees nothing, without noise in y."""
+        return self.preconditioner is not None and self.prior_weight not in ("auto", 0.0)
+
+    @property
+    def structure(self) -> Hashable:
+        """Equal for two problems whose inner steps are the same computation on other numbers."""
+        return (
+            self.operator.structure,
+            (tuple(self.y.shape), self.y.dtype, self.y.device),
+            (self.preconditioner, self.prior_weight, self.backend),
+            self.is_noisy,
+        )
+
 
 class Level(NamedTuple):
     """One noise level of the outer loop.
@@ -52,9 +72,3 @@ class Level(NamedTuple):
 def column(values: Tensor, like: Tensor) -> Tensor:
     """(B,) values that multiply `like` (B, ...), in its dtype and on its device."""
     return per_image(values.to(device=like.device, dtype=like.dtype), like)
-
-
-def denoised_image(level: Level, x: Tensor, output: Tensor) -> Tensor:
-    """D = c_skip x + c_out F in the dtype of x (Karras et al. 2022, Eq. 7)."""
-    skip, out = column(level.scalings.skip, x), column(level.scalings.out, x)
-    return torch.addcmul(skip * x, out, output.to(x.dtype))

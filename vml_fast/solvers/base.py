@@ -17,7 +17,7 @@ from vml_fast.arrays import Array, as_tensor, back_to
 from vml_fast.errors import InputError
 from vml_fast.operators.base import LinearOperator
 from vml_fast.ops.backends import check_backend
-from vml_fast.runtime.eager import scalings_at
+from vml_fast.runtime.network import scalings_at
 from vml_fast.runtime.noise import Noise
 from vml_fast.runtime.problem import Level
 from vml_fast.schedules import SIGMA_MAX, SIGMA_MIN, check_schedule, edm_schedule
