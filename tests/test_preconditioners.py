@@ -33,12 +33,34 @@ def test_plain_is_the_gradient_times_the_stable_step() -> None:
     torch.testing.assert_close(beta, (step / SIGMA_T**2).expand(1, 5))
 
 
-def test_noise_aware_is_the_gauss_newton_step_on_the_range() -> None:
+def test_noise_aware_with_weight_one_is_the_gauss_newton_step_on_the_range() -> None:
     sigma_y = 0.05
-    alpha, beta = _coefficients([sigma_y], "noise_aware")
+    alpha, beta = _coefficients([sigma_y], "noise_aware", prior_weight=1.0)
     hessian = S**2 / sigma_y**2 + 1 / SIGMA_T**2
     torch.testing.assert_close(alpha[0, KEPT], (S / sigma_y**2 / hessian)[0, KEPT])
     torch.testing.assert_close(beta[0, KEPT], (1 / SIGMA_T**2 / hessian)[0, KEPT])
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, "auto"])
+def test_noise_aware_step_falls_to_the_null_space_weight(weight: float | str) -> None:
+    """The step of s falls from the Gauss-Newton step to the weight; its fixed point stays."""
+    sigma_y = 0.05
+    whole = _coefficients([sigma_y], "noise_aware", prior_weight=1.0)
+    relaxed = _coefficients([sigma_y], "noise_aware", prior_weight=weight)
+    share = (relaxed.beta / whole.beta)[0, KEPT]
+    torch.testing.assert_close((relaxed.alpha / whole.alpha)[0, KEPT], share)
+    assert share[0] > share[1] > share[2] > relaxed.beta[0, -1]
+    assert share[0] == pytest.approx(1.0, abs=5e-3)
+    s = torch.tensor([[3.0, 4e-4, 0.0]], dtype=torch.float64)
+    settings = {
+        "norm": torch.tensor([3.0]),
+        "sigma_t": SIGMA_T,
+        "noise_std": torch.tensor([sigma_y], dtype=torch.float64),
+        "preconditioner": "noise_aware",
+        "prior_weight": weight,
+    }
+    weak, nothing = coefficients(s, s > 3e-4, **settings).beta[0, 1:].tolist()
+    assert weak == pytest.approx(nothing, abs=1e-5)
 
 
 def test_pseudo_inverse_scales_the_data_part_alone() -> None:

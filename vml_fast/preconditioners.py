@@ -11,11 +11,21 @@ sigma_y = 0 needs no case of its own. For s > 0
     form              alpha                   beta         divided by
     None              s sigma_t^2             sigma_y^2    L sigma_t^2 + sigma_y^2
     "pseudo_inverse"  s^-1 sigma_t^2          sigma_y^2    sigma_t^2 + sigma_y^2
-    "noise_aware"     s sigma_t^2             sigma_y^2    s^2 sigma_t^2 + sigma_y^2
+    "noise_aware"     w s sigma_t^2           w sigma_y^2  s^2 sigma_t^2 + sigma_y^2
 
-On the null space (s = 0) alpha is 0; beta is that of the table for None and `prior_weight` for the
-two preconditioned forms, where "auto" stands for sigma_y^2 / (sigma_t^2 + sigma_y^2): no pull
-towards the denoised image without noise, and continuous in sigma_y.
+On the null space (s = 0) alpha is 0; beta is that of the table for None and w_0 = `prior_weight`
+for the two preconditioned forms, where "auto" stands for sigma_y^2 / (sigma_t^2 + sigma_y^2): no
+pull towards the denoised image without noise, and continuous in sigma_y.
+
+The noise-aware form is the Gauss-Newton step times
+
+    w(s) = (s^2 sigma_t^2 + w_0 sigma_y^2) / (s^2 sigma_t^2 + sigma_y^2)
+
+which is 1 where the measurement decides and w_0 where it says nothing. The whole step (w = 1)
+moves a direction that is barely observed onto the denoised image at once and takes its noise away,
+while its neighbors of the null space keep theirs: the denoiser then sees noise of a spectrum it was
+not trained on, and leaves a pixel checkerboard on blurred images. w changes how fast the step gets
+there, not where it ends.
 """
 
 from __future__ import annotations
@@ -94,11 +104,13 @@ def preconditioned_coefficients(
 ) -> Coefficients:
     """The step with either preconditioner, chosen per sample by `pseudo_inverse`."""
     safe = torch.where(kept, s, torch.ones_like(s))
-    spread = torch.where(pseudo_inverse, torch.ones_like(s), safe)
-    total = spread**2 * sigma_t**2 + sigma_y**2
-    alpha = torch.where(pseudo_inverse, 1.0 / safe, safe) * sigma_t**2 / total
-    beta = sigma_y**2 / total
     null = null_space_weight(prior_weight, sigma_t, sigma_y)
+    data, prior = safe**2 * sigma_t**2, sigma_y**2
+    relaxation = (data + null * prior) / (data + prior)
+    newton = Coefficients(safe * sigma_t**2 / (data + prior), prior / (data + prior))
+    total = sigma_t**2 + prior
+    alpha = torch.where(pseudo_inverse, sigma_t**2 / (safe * total), relaxation * newton.alpha)
+    beta = torch.where(pseudo_inverse, prior / total, relaxation * newton.beta)
     return Coefficients(torch.where(kept, alpha, 0.0), torch.where(kept, beta, null))
 
 
