@@ -31,7 +31,7 @@ def test_version():
     assert result.stdout.strip() == vml_fast.__version__
 
 
-@pytest.mark.parametrize("command", ["restore", "degrade", "doctor", "train-prior"])
+@pytest.mark.parametrize("command", ["restore", "degrade", "profile", "doctor", "train-prior"])
 def test_every_command_has_help(command):
     result = run(command, "--help")
     assert result.exit_code == 0
@@ -39,7 +39,7 @@ def test_every_command_has_help(command):
 
 
 def test_unfinished_commands_are_not_offered():
-    assert not any(name in run("--help").stdout for name in ("bench", "profile", "evaluate"))
+    assert not any(name in run("--help").stdout for name in ("bench", "evaluate"))
 
 
 def test_doctor_says_what_is_here_and_why_not(monkeypatch):

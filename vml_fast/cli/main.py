@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from vml_fast.cli.degrade import degrade
 from vml_fast.cli.doctor import doctor
+from vml_fast.cli.profile import profile
 from vml_fast.cli.restore import restore
 from vml_fast.cli.train_prior import train_prior
 from vml_fast.errors import BackendUnavailable, InputError, MissingExtra
@@ -57,5 +58,6 @@ def options(
 
 app.command()(restore)
 app.command()(degrade)
+app.command()(profile)
 app.command()(doctor)
 app.command("train-prior")(train_prior)
