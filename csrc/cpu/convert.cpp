@@ -3,9 +3,8 @@
 #include <torch/headeronly/util/Exception.h>
 #include <torch/headeronly/util/Half.h>
 
-#include <bit>
-
 #include "cpu/clones.h"
+#include "cpu/element.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -17,18 +16,6 @@ using torch::headeronly::Half;
 
 namespace {
 
-// bfloat16 is the upper half of a float32.
-VML_INLINE float from_bfloat16(uint16_t bits) {
-  return std::bit_cast<float>(uint32_t{bits} << 16);
-}
-
-VML_INLINE uint16_t to_bfloat16(float value) {
-  const uint32_t bits = std::bit_cast<uint32_t>(value);
-  const uint32_t rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
-  const bool is_nan = (bits & 0x7FFFFFFF) > 0x7F800000;
-  return static_cast<uint16_t>(is_nan ? 0x7FC0 : rounded);
-}
-
 template <typename T>
 struct Element {
   static VML_INLINE float load(T value) { return static_cast<float>(value); }
@@ -36,9 +23,9 @@ struct Element {
 };
 
 template <>
-struct Element<uint16_t> {  // bfloat16
-  static VML_INLINE float load(uint16_t bits) { return from_bfloat16(bits); }
-  static VML_INLINE uint16_t store(float value) { return to_bfloat16(value); }
+struct Element<BFloat16Bits> {
+  static VML_INLINE float load(BFloat16Bits bits) { return value_of(bits); }
+  static VML_INLINE BFloat16Bits store(float value) { return Rounded<BFloat16Bits>::from(value); }
 };
 
 template <>
@@ -121,8 +108,8 @@ VML_CLONES void load_double(float* to, const double* from, int64_t stride, int64
   load_any<Element<double>>(to, from, stride, n);
 }
 
-VML_CLONES void load_bfloat16(float* to, const uint16_t* from, int64_t stride, int64_t n) {
-  load_any<Element<uint16_t>>(to, from, stride, n);
+VML_CLONES void load_bfloat16(float* to, const BFloat16Bits* from, int64_t stride, int64_t n) {
+  load_any<Element<BFloat16Bits>>(to, from, stride, n);
 }
 
 VML_CLONES void load_byte(float* to, const uint8_t* from, int64_t stride, int64_t n) {
@@ -145,8 +132,8 @@ VML_CLONES void store_double(double* to, int64_t stride, const float* from, int6
   store_any<Element<double>>(to, stride, from, n);
 }
 
-VML_CLONES void store_bfloat16(uint16_t* to, int64_t stride, const float* from, int64_t n) {
-  store_any<Element<uint16_t>>(to, stride, from, n);
+VML_CLONES void store_bfloat16(BFloat16Bits* to, int64_t stride, const float* from, int64_t n) {
+  store_any<Element<BFloat16Bits>>(to, stride, from, n);
 }
 
 void store_half(Half* to, int64_t stride, const float* from, int64_t n) {
@@ -162,7 +149,7 @@ void load_floats(float* to, const void* from, int64_t stride, int64_t n, ScalarT
     case ScalarType::Float:
       return load_float(to, static_cast<const float*>(from), stride, n);
     case ScalarType::BFloat16:
-      return load_bfloat16(to, static_cast<const uint16_t*>(from), stride, n);
+      return load_bfloat16(to, static_cast<const BFloat16Bits*>(from), stride, n);
     case ScalarType::Half:
       return load_half(to, static_cast<const Half*>(from), stride, n);
     case ScalarType::Double:
@@ -180,7 +167,7 @@ void store_floats(void* to, int64_t stride, const float* from, int64_t n, Scalar
     case ScalarType::Float:
       return store_float(static_cast<float*>(to), stride, from, n);
     case ScalarType::BFloat16:
-      return store_bfloat16(static_cast<uint16_t*>(to), stride, from, n);
+      return store_bfloat16(static_cast<BFloat16Bits*>(to), stride, from, n);
     case ScalarType::Half:
       return store_half(static_cast<Half*>(to), stride, from, n);
     case ScalarType::Double:

@@ -4,6 +4,7 @@
 // Moshier's Cephes single-precision library.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -36,26 +37,48 @@ VML_INLINE float log_positive(float x) {
   return m + tail + e * 0.693359375f;
 }
 
-// exp(x); 0 below -87.3, and at most exp(88).
+// x between -87 and 86; NaN becomes an end. Integer minima of the bits: of comparisons of floats
+// the compiler would make branches, and of those three versions of everything that follows.
+VML_INLINE float bounded_exponent(float x) {
+  const int32_t above = std::min(std::bit_cast<int32_t>(x), std::bit_cast<int32_t>(86.0f));
+  const uint32_t below = std::min(static_cast<uint32_t>(above), std::bit_cast<uint32_t>(-87.0f));
+  return std::bit_cast<float>(below);
+}
+
+// exp(x) for -87 <= x <= 86, and the value at the nearer end beyond.
 VML_INLINE float exp_clamped(float x) {
-  const float bounded = x < 88.0f ? x : 88.0f;
-  const float high = bounded > -87.3f ? bounded : -87.3f;
-  const float scaled = high * 1.44269504088896341f;
-  const float n = scaled + 12582912.0f - 12582912.0f;  // rounds to the nearest integer
-  const float r = high - n * 0.693359375f - n * -2.12194440e-4f;
+  constexpr float kRounding = 12582912.0f;  // 1.5 2^23: adding it rounds to an integer
+  const float bounded = bounded_exponent(x);
+  const float shifted = bounded * 1.44269504088896341f + kRounding;
+  const float n = shifted - kRounding;
+  const float r = bounded - n * 0.693359375f - n * -2.12194440e-4f;
   float p = 1.9875691500e-4f;
   p = p * r + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
-  const float value = p * r * r + r + 1.0f;
-  const int32_t power = (static_cast<int32_t>(n) + 127) << 23;
-  return value * std::bit_cast<float>(power);
+  const float value = p * (r * r) + r + 1.0f;
+  // n, in the lowest bits of `shifted`, is added to the exponent.
+  const uint32_t power = std::bit_cast<uint32_t>(shifted) << 23;
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(value) + power);
 }
 
 VML_INLINE double exp_clamped(double x) {
   return std::exp(x);
+}
+
+// 1 / x for 1 <= x <= 2^125, to about two units in the last place: Newton's iteration from a guess
+// in the exponent's bits. It shares the multipliers with the rest of a loop, where a vector
+// division would block one of them for many cycles.
+VML_INLINE float reciprocal(float x) {
+  float r = std::bit_cast<float>(0x7EF31000u - std::bit_cast<uint32_t>(x));  // 5 % at most
+  for (int i = 0; i < 3; ++i) r *= 2.0f - x * r;
+  return r;
+}
+
+VML_INLINE double reciprocal(double x) {
+  return 1.0 / x;
 }
 
 struct SineCosine {

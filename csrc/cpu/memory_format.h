@@ -29,11 +29,6 @@ inline Tensor in_format(const Tensor& tensor, bool channels_last) {
                                                : torch::headeronly::MemoryFormat::Contiguous);
 }
 
-// An uninitialised result for `like`, dense in the format.
-inline Tensor result_in_format(const Tensor& like, bool channels_last) {
-  return torch::stable::empty_like(in_format(like, channels_last));
-}
-
 // The result with the strides that empty_like(like) has.
 inline Tensor with_strides_of(const Tensor& like, Tensor result) {
   if (like.is_contiguous() || is_channels_last(like)) return result;

@@ -15,34 +15,50 @@ namespace vml_fast::cpu {
 
 using torch::stable::Tensor;
 
-// A (C,) or (B, C) parameter of any floating type in the arithmetic type; zeros if there is none.
+// gain = weight (1 + scale) and offset = bias (1 + scale) + shift per channel, with a row per
+// sample where scale or shift is given.
 template <typename A>
-class Parameter {
+class ScaleShift {
  public:
-  Parameter(const std::optional<Tensor>& tensor, int64_t channels) : channels_(channels) {
-    if (!tensor.has_value()) {
-      values_.assign(channels, A(0));
-      return;
-    }
-    const bool per_sample = tensor->dim() == 2;
-    const int64_t rows = per_sample ? tensor->size(0) : 1;
-    const int64_t row_stride = per_sample ? tensor->stride(0) : 0;
-    const int64_t stride = tensor->stride(tensor->dim() - 1);
-    per_sample_ = per_sample;
-    values_.resize(rows * channels);
-    const ScalarType type = tensor->scalar_type();
-    const char* data = static_cast<const char*>(tensor->data_ptr());
-    for (int64_t b = 0; b < rows; ++b) {
-      load(values_.data() + b * channels, data + b * row_stride * size_of(type), stride, type);
+  ScaleShift(const Tensor& weight, const Tensor& bias, const std::optional<Tensor>& scale,
+             const std::optional<Tensor>& shift)
+      : channels_(weight.size(0)),
+        samples_(scale.has_value()   ? scale->size(0)
+                 : shift.has_value() ? shift->size(0)
+                                     : 1),
+        per_sample_(scale.has_value() || shift.has_value()),
+        gain_(samples_ * channels_),
+        offset_(gain_.size()) {
+    std::vector<A> row(per_sample_ ? channels_ : 0);
+    for (int64_t b = 0; b < samples_; ++b) {
+      A* const gain = gain_.data() + b * channels_;
+      A* const offset = offset_.data() + b * channels_;
+      load(gain, weight, 0);
+      load(offset, bias, 0);
+      if (scale.has_value()) {
+        load(row.data(), *scale, b);
+        for (int64_t c = 0; c < channels_; ++c) {
+          gain[c] *= A(1) + row[c];
+          offset[c] *= A(1) + row[c];
+        }
+      }
+      if (shift.has_value()) {
+        load(row.data(), *shift, b);
+        for (int64_t c = 0; c < channels_; ++c) offset[c] += row[c];
+      }
     }
   }
 
-  A at(int64_t b, int64_t channel) const {
-    return values_[(per_sample_ ? b * channels_ : 0) + channel];
-  }
+  A gain(int64_t b, int64_t c) const { return gain_[(per_sample_ ? b * channels_ : 0) + c]; }
+  A offset(int64_t b, int64_t c) const { return offset_[(per_sample_ ? b * channels_ : 0) + c]; }
 
  private:
-  void load(A* to, const char* from, int64_t stride, ScalarType type) const {
+  // A (C,) parameter, or row b of a (B, C) one.
+  void load(A* to, const Tensor& tensor, int64_t b) const {
+    const int64_t stride = tensor.stride(tensor.dim() - 1);
+    const int64_t start = tensor.dim() == 2 ? b * tensor.stride(0) : 0;
+    const ScalarType type = tensor.scalar_type();
+    const char* from = static_cast<const char*>(tensor.data_ptr()) + start * size_of(type);
     if constexpr (std::is_same_v<A, float>) {
       load_floats(to, from, stride, channels_, type);
     } else if (type == ScalarType::Double) {
@@ -55,20 +71,9 @@ class Parameter {
     }
   }
 
-  int64_t channels_;
-  bool per_sample_ = false;
-  std::vector<A> values_;
-};
-
-// w (1 + scale) and b (1 + scale) + shift.
-template <typename A>
-struct ScaleShift {
-  Parameter<A> weight, bias, scale, shift;
-
-  A gain(int64_t b, int64_t c) const { return weight.at(b, c) * (A(1) + scale.at(b, c)); }
-  A offset(int64_t b, int64_t c) const {
-    return bias.at(b, c) * (A(1) + scale.at(b, c)) + shift.at(b, c);
-  }
+  int64_t channels_, samples_;
+  bool per_sample_;
+  std::vector<A> gain_, offset_;
 };
 
 }  // namespace vml_fast::cpu

@@ -201,7 +201,7 @@ def _implementation(op: Op, backend: str) -> Implementation:
     if backend == "triton":
         return getattr(importlib.import_module(f"vml_fast.kernels.{op.home}"), op.name)
     _register_fakes()
-    return getattr(torch.ops.vml_fast, op.name)
+    return getattr(torch.ops.vml_fast, op.name).default
 
 
 @functools.cache
