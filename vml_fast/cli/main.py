@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from vml_fast.cli.degrade import degrade
 from vml_fast.cli.doctor import doctor
+from vml_fast.cli.evaluate import app as evaluate
 from vml_fast.cli.profile import profile
 from vml_fast.cli.restore import restore
 from vml_fast.cli.train_prior import train_prior
@@ -59,5 +60,6 @@ def options(
 app.command()(restore)
 app.command()(degrade)
 app.command()(profile)
+app.add_typer(evaluate, name="evaluate")
 app.command()(doctor)
 app.command("train-prior")(train_prior)

@@ -57,7 +57,7 @@ def image_grid(
     columns = max(len(row) for row in rows)
     lines = title.count("\n") + 1 if title else 0
     height = sum(_row_inches(row) for row in rows) + 0.2 + 0.16 * lines
-    figure = _figure(columns * CELL_INCHES + (0.25 if row_titles else 0.0), height, title)
+    figure = new_figure(columns * CELL_INCHES + (0.25 if row_titles else 0.0), height, title)
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for i, row in enumerate(rows):
         for j in range(columns):
@@ -118,7 +118,7 @@ def noise_level_figure(
         thumbnails: how many of the denoised images to show.
     """
     shown = _spread(len(sigmas), thumbnails)
-    figure = _figure(max(len(shown), 5) * 1.05 + 0.4, 4.2, title)
+    figure = new_figure(max(len(shown), 5) * 1.05 + 0.4, 4.2, title)
     outline = figure.add_gridspec(2, 1, height_ratios=(1, 2.4))
     cells = outline[0].subgridspec(1, len(shown), wspace=0.04)
     for column, index in enumerate(shown):
@@ -138,7 +138,17 @@ def write_figure(path: Path, figure: Figure) -> None:
     )
 
 
-def _figure(width: float, height: float, title: str) -> Figure:
+def new_figure(width: float, height: float, title: str) -> Figure:
+    """An empty figure without pyplot.
+
+    Args:
+        width: in inches.
+        height: in inches.
+        title: above all, "" for none.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
     require("matplotlib", "figures")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

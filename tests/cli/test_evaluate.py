@@ -1,0 +1,109 @@
+"""`vml-fast evaluate` from the command line, with a tiny prior."""
+
+import json
+
+import pytest
+
+from tests.cli.conftest import run
+from vml_fast.cli import evaluate as command
+from vml_fast.evaluation.comparison.budgets import BUDGETS
+from vml_fast.evaluation.comparison.presets import COMPARISONS
+
+SMALL = ("--tasks", "half", "--methods", "vml-map-pre,ddrm,bicubic", "--budgets", "20")
+
+
+@pytest.fixture
+def evaluate(prior, photos, tmp_path):
+    def call(*arguments, output="out"):
+        where = ("--prior", prior, "--data", photos, "--output", tmp_path / output)
+        return run("evaluate", *arguments, *where)
+
+    return call
+
+
+def results(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+def test_the_help_lists_the_names_of_the_library():
+    assert set(command.PRESET_NAMES) == set(COMPARISONS)
+    assert command.BUDGET_NAMES == BUDGETS
+
+
+def test_a_comparison_writes_its_tables(evaluate, tmp_path):
+    result = evaluate(*SMALL, "--images", 2)
+    assert result.exit_code == 0, result.output
+    assert "3 of 3 cells" in result.output
+    record = results(tmp_path / "out")
+    assert len(record["cells"]) == 3
+    assert record["provenance"]["data"] == "photos"
+    for name in ("tables.md", "tables.tex", "report.html"):
+        assert (tmp_path / "out" / name).stat().st_size > 100
+    assert "ant, bee" in (tmp_path / "out" / "tables.md").read_text()
+
+
+def test_the_same_command_goes_on(evaluate, tmp_path):
+    assert evaluate(*SMALL, "--images", 2, "--max-minutes", 0).exit_code == 0
+    assert results(tmp_path / "out")["cells"] == {}
+    evaluate(*SMALL, "--images", 2)
+    first = results(tmp_path / "out")
+    again = evaluate(*SMALL, "--images", 2, "--report-only")
+    assert "3 of 3 cells" in again.output
+    assert results(tmp_path / "out") == first
+    evaluate("--tasks", "half,sr4", *SMALL[2:], "--images", 2)
+    assert len(results(tmp_path / "out")["cells"]) == 6
+
+
+def test_other_data_or_seeds_are_not_mixed_in(evaluate, tmp_path):
+    evaluate(*SMALL, "--images", 2)
+    refused = evaluate(*SMALL, "--images", 2, "--seed", 1)
+    assert refused.exit_code == 2
+    assert "was made with seed 0, now it is 1" in refused.output
+    assert evaluate(*SMALL, "--images", 2, "--seed", 1, "--overwrite").exit_code == 0
+    assert results(tmp_path / "out")["provenance"]["seed"] == 1
+
+
+def test_published_settings_run_on_any_prior(evaluate, tmp_path):
+    result = evaluate("--preset", "ddrm", "--tasks", "ddrm/sr4,ddrm/color", "--images", 2)
+    assert result.exit_code == 0, result.output
+    cells = [record["cell"] for record in results(tmp_path / "out")["cells"].values()]
+    assert {cell["noise_std"] for cell in cells} == {0.1}
+
+
+@pytest.mark.parametrize("preset", ["vml-map", "map-ga", "ddrm", "daps", "dps"])
+def test_a_preset_without_its_network_says_what_to_pass(preset, tmp_path):
+    result = run("evaluate", "--preset", preset, "--output", tmp_path / "out")
+    assert result.exit_code == 2
+    assert f"--preset {preset} needs a network for" in result.output
+    assert "--prior" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--images", "2"), "--preset nor --tasks"),
+        (("--preset", "nope"), "preset is 'nope'"),
+        (("--tasks", "nope"), "--tasks is 'nope'"),
+        (("--tasks", ","), "at least one value"),
+        (("--tasks", "half", "--methods", "nope"), "--methods is 'nope'"),
+        (("--tasks", "half", "--methods", "vml-map-tau"), "without noise the budgets are for"),
+        (("--tasks", "half", "--budgets", "50"), "--budgets holds 50"),
+        (("--tasks", "half", "--budgets", "many"), "--budgets is 'many'"),
+        (("--tasks", "half", "--noise-std", "-1"), "--noise-std is -1.0"),
+        (("--tasks", "half", "--images", "0"), "--images is 0"),
+        (("--tasks", "half", "--images", "9"), "1 to 3 of this data set"),
+        (("--tasks", "half", "--max-minutes", "-1"), "--max-minutes is -1"),
+        (("--tasks", "half", "--seed", "-1"), "--seed is -1"),
+        (("--tasks", "half", "--device", "tpu"), "--device is 'tpu'"),
+        (("--tasks", "half", "--images", "2", "--consistency", "nowhere"), "--consistency nowhere"),
+        (("--preset", "emoji64", "--tasks", "denoise", "--images", "2"), "tasks holds 'denoise'"),
+    ],
+)
+def test_bad_options_are_one_sentence(evaluate, tmp_path, arguments, words):
+    result = evaluate(*arguments)
+    assert result.exit_code == 2, result.output
+    assert words in result.output
+    assert "Traceback" not in result.output
+    assert result.output.count("\n") == 1
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,80 @@
+"""What a cell gives: the right numbers of the right images, whatever the batch."""
+
+import torch
+
+from tests.evaluation.comparison.problems import bench, cell
+from vml_fast.evaluation.comparison.cells import Cell
+from vml_fast.evaluation.comparison.measurements import bicubic, make_operator, measure
+from vml_fast.evaluation.distances import Features
+
+
+def test_noise_belongs_to_the_image_and_the_seed():
+    setting = bench(6)
+    operator = setting.operator("sr4")
+    whole = measure(operator, setting.data.images, 0.1, setting.data.index)
+    part = setting.data.part(3)
+    torch.testing.assert_close(measure(operator, part.images, 0.1, part.index), whole[::2])
+    other = measure(operator, part.images, 0.1, part.index, seed=1)
+    noise = other - operator.forward(part.images)
+    assert not torch.allclose(other, whole[::2])
+    assert 0.05 < float(noise.std()) < 0.2
+
+
+def test_hidden_pixels_stay_hidden():
+    setting = bench(2)
+    y = measure(setting.operator("half"), setting.data.images, 0.3, setting.data.index)
+    assert not y[..., 6:].any()
+    assert y[..., :6].all()
+
+
+def test_a_part_of_the_images_gives_what_the_whole_gives():
+    setting = bench(4)
+    whole = setting.run(cell("sr4", noise_std=0.05)).record
+    part = setting.run(cell("sr4", noise_std=0.05, images=2)).record
+    assert part["names"] == whole["names"][::2]
+    for metric in ("psnr", "ssim", "residual"):
+        first, second = whole["metrics"][metric][::2], part["metrics"][metric]
+        torch.testing.assert_close(torch.tensor(first), torch.tensor(second), atol=1e-5, rtol=1e-4)
+
+
+def test_counts_are_the_network_passes():
+    record = bench().run(cell()).record
+    assert (record["denoiser_calls"], record["vjp_calls"]) == (12, 8)
+    assert len(record["metrics"]["psnr"]) == 4
+
+
+def test_a_method_that_cannot_do_a_task_says_so():
+    setting = bench()
+    setting._operators["plain"] = setting.operator("half") @ setting.operator("deblur-gauss")
+    outcome = setting.run(cell("plain", "ddrm", steps=2))
+    assert "SVD" in outcome.record["failed"]
+    assert outcome.images is None
+
+
+def test_what_a_method_is_told_may_differ_from_the_truth():
+    setting = bench()
+    as_if = Cell("sr4", "vml-map-pre", 0.1, 20, 4, {"steps": 4, "inner_steps": 2}, 0.0)
+    told = setting.run(cell("sr4", noise_std=0.1)).record["metrics"]["residual"]
+    ignored = setting.run(as_if).record["metrics"]["residual"]
+    assert as_if.label == "vml-map-pre as if noiseless"
+    assert max(ignored) < 1e-4 < min(told)
+
+
+def test_distances_between_sets():
+    features = Features("pixels", lambda images: images.flatten(1))
+    record = bench(features=features).run(cell("sr4")).record
+    assert record["sets"]["frechet"] > 0
+    truth = bench(features=features)
+    cells = Cell("denoise", "pseudo-inverse", 0.0, 0, 4)
+    assert abs(truth.run(cells).record["sets"]["frechet"]) < 1e-4
+
+
+def test_bicubic_fills_a_linear_ramp_exactly():
+    ramp = torch.linspace(-1, 1, 12).expand(1, 3, 12, 12).contiguous()
+    operator = make_operator("alternate-rows", (3, 12, 12))
+    filled = bicubic(operator, operator.forward(ramp))
+    torch.testing.assert_close(filled[:, :, :11], ramp[:, :, :11], atol=1e-4, rtol=0)
+
+
+def test_published_tasks_by_name():
+    assert make_operator("ddrm/sr4", (3, 16, 16)).measurement_shape == (3, 4, 4)

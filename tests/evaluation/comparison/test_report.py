@@ -1,0 +1,136 @@
+"""Tables, intervals and figures, against values that can be counted by hand."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+
+from tests.evaluation.comparison.problems import PROVENANCE, bench, cells
+from vml_fast.evaluation.comparison import plots, results, tables
+from vml_fast.evaluation.comparison.cells import Cell
+from vml_fast.evaluation.comparison.report import Report
+from vml_fast.evaluation.comparison.results import Done
+from vml_fast.evaluation.comparison.run import run_cells
+from vml_fast.evaluation.comparison.statistics import difference, estimate
+from vml_fast.evaluation.comparison.store import Store
+
+
+def done(method, budget, psnr, task="half", passes=None):
+    record = {
+        "names": [f"i{k}" for k in range(len(psnr))],
+        "metrics": {"psnr": psnr},
+        "denoiser_calls": budget if passes is None else passes,
+        "vjp_calls": 0,
+        "seconds": 4.0,
+    }
+    return Done(Cell(task, method, 0.0, budget, len(psnr), {"steps": budget}), record)
+
+
+def test_the_interval_is_that_of_a_mean():
+    values = np.random.default_rng(1).normal(3.0, 2.0, 400)
+    found = estimate(values.tolist())
+    error = values.std(ddof=1) / math.sqrt(len(values))
+    assert found.mean == pytest.approx(values.mean())
+    assert found.low == pytest.approx(values.mean() - 1.96 * error, abs=0.1 * error * 1.96)
+    assert found.high == pytest.approx(values.mean() + 1.96 * error, abs=0.1 * error * 1.96)
+
+
+def test_pairs_take_the_spread_between_images_out():
+    easy_and_hard = np.linspace(10, 40, 16)
+    change = np.random.default_rng(2).normal(0.5, 0.1, 16)
+    found = difference((easy_and_hard + change).tolist(), easy_and_hard.tolist())
+    assert found.mean == pytest.approx(change.mean())
+    assert 0 < found.low < found.mean < found.high < 1
+
+
+@pytest.mark.parametrize("values", [[1.0], [1.0, math.inf], [math.nan, 2.0]])
+def test_no_interval_where_there_is_none(values):
+    assert not estimate(values).has_interval
+
+
+def test_equal_values_have_an_interval_of_no_width():
+    assert estimate([2.5] * 5) == (2.5, 2.5, 2.5)
+
+
+def test_the_best_method_of_a_task_is_bold():
+    ones = [done("vml-map-pre", 20, [20.0, 22.0]), done("ddrm", 20, [19.0, 18.0])]
+    ones.append(done("bicubic", 0, [40.0, 42.0]))
+    group = results.groups([one.cell for one in ones])[0]
+    table = results.metric_tables(ones, group)[0]
+    best = {row[0].text: row[1].best for row in table.rows}
+    assert best == {"vml-map-pre": True, "ddrm": False, "bicubic": False}
+    assert "| vml-map-pre | **21.00** [20.00, 22.00] |" in tables.markdown(table)
+
+
+def test_the_difference_is_against_the_reference():
+    ones = [done("vml-map-pre", 20, [20.0, 22.0]), done("ddrm", 20, [19.0, 20.0])]
+    table = results.metric_tables(ones, (0.0, 20, 2))[1]
+    assert [row[0].text for row in table.rows] == ["ddrm"]
+    assert table.rows[0][1].text == "-1.50"
+
+
+def test_what_is_missing_or_failed_shows():
+    ones = [done("vml-map-pre", 20, [20.0, 22.0]), done("ddrm", 20, [19.0, 20.0], "sr4")]
+    ones.append(Done(Cell("sr4", "dps", 0.0, 20, 2, {"steps": 10}), {"failed": "no SVD"}))
+    table = results.overview(ones, (0.0, 20, 2))
+    rows = {row[0].text: [entry.text for entry in row[1:]] for row in table.rows}
+    assert rows == {"vml-map-pre": ["21.00", "–"], "ddrm": ["–", "19.50"], "dps": ["–", "fails"]}
+    assert "no SVD" in results.failures(ones)[0]
+
+
+def test_divergence_and_exactness_have_words():
+    assert tables.shown(math.nan, ".2f") == "diverged"
+    assert tables.shown(math.inf, ".2f") == "∞"
+
+
+def test_latex_is_escaped():
+    table = tables.Table("σ_y = 5 % & more", ["a_b", "c"], [[tables.Entry("x"), tables.Entry("1")]])
+    text = tables.latex(table)
+    assert r"$\sigma_y$ = 5 \% \& more" in text
+    assert r"a\_b & c \\" in text
+
+
+def test_the_pareto_front():
+    points = [(20, 1.0), (20, 2.0), (100, 1.5), (100, 3.0), (50, 2.0)]
+    assert plots.pareto_front(points, +1) == [(20, 2.0), (100, 3.0)]
+    assert plots.pareto_front(points, -1) == [(20, 1.0)]
+
+
+def test_curves_are_of_common_images():
+    few = done("ddrm", 200, [21.0, 23.0])
+    many = Done(few.cell, few.record).only(["i1"])
+    assert many.values("psnr") == [23.0]
+    ones = [done("ddrm", 20, [10.0, 20.0, 30.0, 40.0]), few]
+    found = plots._on_common(ones, "psnr", 0.0, "half")
+    assert [one.values("psnr") for one in found] == [[10.0, 20.0], [21.0, 23.0]]
+
+
+def test_the_report_is_whole_and_self_contained(tmp_path):
+    store, setting = Store(tmp_path, PROVENANCE), bench()
+    run_cells(cells(), setting, store)
+    larger = Cell("half", "vml-map-pre", 0.0, 100, 4, {"steps": 10, "inner_steps": 2})
+    run_cells([larger], setting, store)
+    missing = Cell("half", "dps", 0.0, 100, 4, {"steps": 50})
+    report = Report("A <title>", "vml-fast evaluate", ["a note & more"])
+    files = report.write([*cells(), larger, missing], setting, store)
+    assert all(path.stat().st_size > 0 for path in files)
+    page = (tmp_path / "report.html").read_text()
+    assert "7 of 8 cells are done" in page
+    assert "A &lt;title&gt;" in page
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert page.count("<img") == len(list((tmp_path / "figures").glob("*.png"))) >= 3
+    text = (tmp_path / "tables.md").read_text()
+    assert "* a note & more" in text
+    assert "| vml-map-pre |" in text
+
+
+def test_a_report_from_the_merged_file_keeps_its_figures(tmp_path):
+    store, setting = Store(tmp_path, PROVENANCE), bench()
+    run_cells(cells(), setting, store)
+    store.merge(cells())
+    report = Report("title", "command")
+    before = report.write(cells(), setting, store)
+    for path in store.cells.glob("*"):
+        path.unlink()
+    assert report.write(cells(), setting, Store(tmp_path, PROVENANCE)) == before

@@ -1,0 +1,136 @@
+"""`vml-fast evaluate`: methods compared on equal budgets, and studies of the method itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vml_fast.cli import measure_options as opt
+from vml_fast.cli.options import MACHINE, METHOD, PROBLEM, RESULTS, Overwrite
+
+PRESET_NAMES = ("emoji64", "vml-map-emoji64", "vml-map", "map-ga", "ddrm", "daps", "dps")
+BUDGET_NAMES = (20, 100, 200, 1000)
+COMPARISON = "Comparison"
+
+app = typer.Typer(
+    invoke_without_command=True,
+    no_args_is_help=True,
+    help="Compare methods over a data set, or run one of the studies.",
+)
+
+
+def _list(name: str, what: str, panel: str) -> typer.models.OptionInfo:
+    return typer.Option(f"--{name}", rich_help_panel=panel, help=what, show_default=False)
+
+
+@app.callback()
+def evaluate(
+    context: typer.Context,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            rich_help_panel=RESULTS,
+            help="Folder for the results; made where missing, continued where not.",
+        ),
+    ] = Path("evaluation"),
+    preset: Annotated[
+        str | None,
+        _list("preset", f"A comparison by name: {', '.join(PRESET_NAMES)}.", COMPARISON),
+    ] = None,
+    methods: Annotated[
+        str | None, _list("methods", "Methods, separated by commas; all by default.", COMPARISON)
+    ] = None,
+    tasks: Annotated[
+        str | None,
+        _list("tasks", f"Tasks, by commas: {', '.join(opt.NAMED_TASKS)}.", COMPARISON),
+    ] = None,
+    noise_std: Annotated[
+        str | None, _list("noise-std", "Noise levels, by commas; 0 by default.", PROBLEM)
+    ] = None,
+    budgets: Annotated[
+        str | None,
+        _list(
+            "budgets",
+            f"Network passes per image, by commas, of {', '.join(map(str, BUDGET_NAMES))}; "
+            "100 by default.",
+            METHOD,
+        ),
+    ] = None,
+    prior: Annotated[
+        str | None,
+        _list("prior", "Diffusion prior: an embedded name, a folder or a file.", METHOD),
+    ] = None,
+    consistency: Annotated[
+        str | None,
+        _list("consistency", "Consistency model for map-ga and map-ga-np: likewise.", METHOD),
+    ] = None,
+    data: Annotated[
+        str | None,
+        _list("data", "Clean images: emoji64-heldout (embedded) or a folder.", PROBLEM),
+    ] = None,
+    images: Annotated[
+        int | None,
+        _list("images", "How many images, spread evenly over the sorted names.", PROBLEM),
+    ] = None,
+    resize: Annotated[
+        bool,
+        typer.Option("--resize", rich_help_panel=PROBLEM, help="Resize pictures to the prior's."),
+    ] = False,
+    seed: Annotated[
+        int, typer.Option(rich_help_panel=PROBLEM, help="Seed of all random numbers.")
+    ] = 0,
+    device: opt.Device = "auto",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=MACHINE,
+            help="Precision of the prior: float32, bfloat16, float16 or auto.",
+        ),
+    ] = "float32",
+    backend: opt.Backend = "auto",
+    max_minutes: Annotated[
+        float | None,
+        _list("max-minutes", "Begin no cell after this time; run again to go on.", MACHINE),
+    ] = None,
+    report_only: Annotated[
+        bool,
+        typer.Option("--report-only", rich_help_panel=RESULTS, help="Write the reports alone."),
+    ] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Compare methods over a data set: methods × tasks × noise levels × budgets.
+
+    A budget is a number of network passes per image, forwards and Jacobian products together. With
+    a preset, the lists of methods, tasks, noise levels and budgets select from it.
+
+    Each cell of the table is kept as soon as it is done: a run that was ended goes on where it was,
+    and the same command run twice at once shares the work. It writes results.json, tables.md,
+    tables.tex, figures/ and report.html, a page with everything in it.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from vml_fast.cli.evaluate_run import run
+    from vml_fast.cli.evaluate_settings import Settings
+
+    settings = Settings.parsed(
+        preset=preset,
+        methods=methods,
+        tasks=tasks,
+        noise_std=noise_std,
+        budgets=budgets,
+        prior=prior,
+        consistency=consistency,
+        data=data,
+        images=images,
+        resize=resize,
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        backend=backend,
+        max_minutes=max_minutes,
+    )
+    run(settings, output, report_only=report_only, overwrite=overwrite)

@@ -1,0 +1,142 @@
+"""The run behind `vml-fast evaluate`."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import typer
+
+from vml_fast.cli.environment import check_backend, choose_device, device_name
+from vml_fast.cli.evaluate_settings import Settings
+from vml_fast.denoisers import ScaledDenoiser, load_denoiser
+from vml_fast.denoisers.loading import EMBEDDED, PRIORS
+from vml_fast.errors import InputError, require
+from vml_fast.evaluation.comparison.bench import Bench, Outcome
+from vml_fast.evaluation.comparison.cells import Cell
+from vml_fast.evaluation.comparison.dataset import DataSet, load_dataset
+from vml_fast.evaluation.comparison.report import Report
+from vml_fast.evaluation.comparison.run import run_cells
+from vml_fast.evaluation.comparison.store import Store
+from vml_fast.evaluation.distances import prior_features
+from vml_fast.evaluation.perceptual import perceptual_measures
+
+
+def run(settings: Settings, output: Path, *, report_only: bool, overwrite: bool) -> None:
+    """Run the cells that are not done, then write the reports.
+
+    Raises:
+        InputError, MissingExtra, BackendUnavailable: something cannot be used; nothing was run.
+    """
+    for package in ("torchmetrics", "scipy", "matplotlib"):
+        require(package, "evaluation")
+    cells = settings.cells()
+    bench, provenance, notes = _prepare(settings)
+    for task in dict.fromkeys(cell.task for cell in cells):
+        bench.operator(task)  # a task that does not fit is found out before the work
+    store = Store(output, provenance, overwrite=overwrite)
+    try:
+        if not report_only:
+            run_cells(cells, bench, store, max_seconds=settings.max_seconds, say=_say)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command goes on", err=True)
+        raise typer.Exit(130) from None
+    finally:
+        done = store.merge(cells)
+    report = Report(settings.title(), settings.command(), notes)
+    files = report.write(cells, bench, store)
+    typer.echo(f"{done} of {len(cells)} cells are in {output}; see {files[0]} and report.html")
+
+
+def _prepare(settings: Settings) -> tuple[Bench, dict[str, Any], list[str]]:
+    """What runs the cells, what decides their results, and sentences about both."""
+    device = choose_device(settings.device)
+    check_backend(settings.backend, device)
+    denoiser = _load("--prior", settings.prior, settings, device)
+    shape = _image_shape(denoiser)
+    data = load_dataset(settings.data, shape, settings.images, resize=settings.resize)
+    consistency = None
+    if settings.consistency is not None:
+        consistency = _load("--consistency", settings.consistency, settings, device)
+    provenance = _provenance(settings, data)
+    measures, missing = perceptual_measures(shape)
+    features = prior_features(denoiser, Path(settings.prior).name)
+    bench = Bench(
+        denoiser,
+        data,
+        consistency=consistency,
+        seed=settings.seed,
+        device=device,
+        backend=settings.backend,
+        measures=measures,
+        features=features,
+        progress=sys.stderr.isatty(),
+    )
+    notes = [
+        f"Prior {settings.prior}, weights sha256 {provenance['weights_sha256']}…, "
+        f"{settings.dtype}, torch {torch.__version__}, on {device_name(device)}.",
+        f"Data {data.name}: {', '.join(data.names)}.",
+        "PSNR and SSIM of the clipped image; residual: RMS of H x - y over the observed entries, "
+        "not clipped; images in [-1, 1].",
+        "bicubic: cubic interpolation of y (of the observed pixels for a mask; y itself for a "
+        "blur).",
+        *([f"Fréchet and kernel distance on: {features.name}; no FID."] if features else []),
+        *(f"Not computed: {sentence}." for sentence in missing),
+    ]
+    if consistency is None:
+        notes.append("map-ga and map-ga-np need a consistency model: pass --consistency.")
+    return bench, provenance, notes
+
+
+def _provenance(settings: Settings, data: DataSet) -> dict[str, Any]:
+    """All that decides the results beside the cells."""
+    return {
+        "prior": Path(settings.prior).name,
+        "weights_sha256": weights_digest(settings.prior),
+        "consistency_sha256": settings.consistency and weights_digest(settings.consistency),
+        "dtype": settings.dtype,
+        "data": data.name,
+        "data_sha256": data.digest(),
+        "seed": settings.seed,
+    }
+
+
+def weights_digest(prior: str) -> str:
+    """Of a prior's weights, so that records of different ones are never mixed.
+
+    A single file of weights has its own digest; several have that of their digests.
+    """
+    path = PRIORS / prior if prior in EMBEDDED else Path(prior)
+    files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    whole = (
+        digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    )
+    return whole[:16]
+
+
+def _load(option: str, name: str, settings: Settings, device: torch.device) -> ScaledDenoiser:
+    try:
+        return load_denoiser(name, device=device, dtype=settings.dtype)
+    except InputError as error:
+        raise InputError(f"{option} {name} cannot be used: {error}") from error
+
+
+def _image_shape(denoiser: ScaledDenoiser) -> tuple[int, int, int]:
+    channels, height, width = denoiser.image_shape
+    return channels, height, width
+
+
+def _say(cell: Cell, outcome: Outcome) -> None:
+    """One line per finished cell."""
+    record = outcome.record
+    if "failed" in record:
+        typer.echo(f"{cell}: nothing, {record['failed']}", err=True)
+        return
+    values = [float(v) for v in record["metrics"]["psnr"]]
+    typer.echo(
+        f"{cell}: PSNR {sum(values) / len(values):.2f} dB, {record['seconds']:.1f} s", err=True
+    )

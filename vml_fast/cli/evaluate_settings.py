@@ -1,0 +1,179 @@
+"""The options of `vml-fast evaluate`, and the cells that they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from vml_fast.cli.checks import check_name, check_noise_std, check_seed
+from vml_fast.errors import InputError
+from vml_fast.evaluation.comparison import presets
+from vml_fast.evaluation.comparison.budgets import BUDGETS
+from vml_fast.evaluation.comparison.cells import INTERPOLATIONS, Cell
+from vml_fast.evaluation.comparison.dataset import HELDOUT
+from vml_fast.operators import PRESETS as TASK_PRESETS
+from vml_fast.operators import TASKS
+from vml_fast.solvers import BASELINES, METHODS
+from vml_fast.solvers.checks import check_count
+
+Value = TypeVar("Value")
+DEFAULT_PRIOR = "emoji64"
+DEFAULT_IMAGES = 16
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options, under their names there; lists are empty where nothing was said."""
+
+    preset: str | None
+    methods: tuple[str, ...]
+    tasks: tuple[str, ...]
+    noise_std: tuple[float, ...]
+    budgets: tuple[int, ...]
+    prior: str
+    consistency: str | None
+    data: str
+    images: int
+    all_images: bool
+    resize: bool
+    seed: int
+    device: str
+    dtype: str
+    backend: str
+    max_seconds: float
+
+    @classmethod
+    def parsed(
+        cls,
+        *,
+        preset: str | None,
+        methods: str | None,
+        tasks: str | None,
+        noise_std: str | None,
+        budgets: str | None,
+        prior: str | None,
+        data: str | None,
+        images: int | None,
+        seed: int,
+        max_minutes: float | None,
+        **others: Any,
+    ) -> Settings:
+        """From the text of the options.
+
+        Raises:
+            InputError: a value outside what is allowed, or a preset without the network it needs.
+        """
+        chosen = None if preset is None else presets.comparison(preset)
+        if chosen is not None and chosen.prior is None and (prior is None or data is None):
+            raise InputError(
+                f"--preset {preset} needs {chosen.needs}, which does not come with this package; "
+                "pass it as --prior FOLDER and its test images as --data FOLDER"
+            )
+        if max_minutes is not None and not max_minutes >= 0:
+            raise InputError(f"--max-minutes is {max_minutes}; it must be at least 0")
+        if images is not None:
+            check_count("--images", images, 1)
+        settings = cls(
+            preset=preset,
+            methods=_parse("--methods", methods, str),
+            tasks=_parse("--tasks", tasks, str),
+            noise_std=_parse("--noise-std", noise_std, float),
+            budgets=_parse("--budgets", budgets, int),
+            prior=prior or (chosen and chosen.prior) or DEFAULT_PRIOR,
+            data=data or (chosen and chosen.data) or HELDOUT,
+            images=images or (chosen.images if chosen else DEFAULT_IMAGES),
+            all_images=images is not None,
+            seed=check_seed("--seed", seed),
+            max_seconds=float("inf") if max_minutes is None else 60.0 * max_minutes,
+            **others,
+        )
+        settings._check()
+        return settings
+
+    def _check(self) -> None:
+        for name in self.methods if self.preset is None else ():
+            check_name("--methods", name, (*METHODS, *BASELINES, *INTERPOLATIONS))
+        for name in self.tasks if self.preset is None else ():
+            check_name("--tasks", name, [*(t for t in TASKS if t != "inpaint"), *TASK_PRESETS])
+        for level in self.noise_std:
+            check_noise_std(level)
+        for budget in self.budgets:
+            if budget not in BUDGETS and self.preset is None:
+                allowed = ", ".join(map(str, BUDGETS))
+                raise InputError(f"--budgets holds {budget}; it must be of {allowed}")
+        if self.preset is None and not self.tasks:
+            raise InputError("neither --preset nor --tasks was given; pass one of them")
+
+    def cells(self) -> list[Cell]:
+        """The cells of the comparison, in the order to run them.
+
+        Raises:
+            InputError: a method without settings at a noise level, or a value of no cell.
+        """
+        if self.preset is not None:
+            request = presets.Request(
+                self.images if self.all_images else None, self.consistency is not None
+            )
+            return presets.select(
+                presets.comparison(self.preset).cells(request),
+                methods=self.methods,
+                tasks=self.tasks,
+                noise_stds=self.noise_std,
+                chosen_budgets=self.budgets,
+            )
+        return self._grid()
+
+    def _grid(self) -> list[Cell]:
+        levels = self.noise_std or (0.0,)
+        methods = [name for name in self.methods if name not in INTERPOLATIONS]
+        cells = [
+            cell
+            for cell in presets.interpolations(self.tasks, levels, self.images)
+            if not self.methods or cell.method in self.methods
+        ]
+        for budget in self.budgets or (100,):
+            cells += presets.grid(
+                methods if self.methods else None,
+                self.tasks,
+                levels,
+                budget,
+                self.images,
+                consistency=self.consistency is not None,
+            )
+        return cells
+
+    def title(self) -> str:
+        """Of the report."""
+        if self.preset is not None:
+            return presets.comparison(self.preset).title
+        return f"Methods compared on {self.data}"
+
+    def command(self) -> str:
+        """What makes the same cells again."""
+        named = {
+            "preset": self.preset,
+            "methods": ",".join(self.methods),
+            "tasks": ",".join(self.tasks),
+            "noise-std": ",".join(f"{level:g}" for level in self.noise_std),
+            "budgets": ",".join(map(str, self.budgets)),
+            "consistency": self.consistency,
+            "images": self.images if self.all_images else None,
+        }
+        options = [f"--{name} {value}" for name, value in named.items() if value]
+        if self.preset is None or presets.comparison(self.preset).prior is None:
+            options += [f"--prior {self.prior}", f"--data {self.data}"]
+        return " ".join(["vml-fast evaluate", *options])
+
+
+def _parse(name: str, text: str | None, kind: Callable[[str], Value]) -> tuple[Value, ...]:
+    """The values of a list, separated by commas."""
+    if text is None:
+        return ()
+    try:
+        values = tuple(kind(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise InputError(f"{name} is {text!r}; it must be values separated by commas") from error
+    if not values:
+        raise InputError(f"{name} is {text!r}; it must hold at least one value")
+    return tuple(dict.fromkeys(values))

@@ -1,0 +1,278 @@
+"""Comparisons by name: the repository's own tables, and the published settings that are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vml_fast.errors import InputError
+from vml_fast.evaluation.comparison import budgets
+from vml_fast.evaluation.comparison.cells import INTERPOLATIONS, Cell
+from vml_fast.evaluation.comparison.dataset import HELDOUT
+from vml_fast.operators import PRESETS as TASK_PRESETS
+from vml_fast.solvers import BASELINES, METHODS
+
+EMOJI_TASKS = (
+    "half", "sr4", "deblur-gauss", "random70", "box", "expand", "subsample2", "alternate-rows",
+    "deblur-uniform", "deblur-motion",
+)  # fmt: skip
+"""All tasks of `emoji64`; the first three are those of the large budgets."""
+NOISE_STD = 0.05
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a preset is made for.
+
+    Attributes:
+        images: how many the data set has, or was limited to; None leaves it to the preset.
+        consistency: whether a consistency model is at hand.
+    """
+
+    images: int | None
+    consistency: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison by name.
+
+    Attributes:
+        title: of its report.
+        cells: its cells, what is asked for most first.
+        prior: embedded prior that it is meant for; None where no such network comes along.
+        data: embedded data set, likewise.
+        needs: what to pass where there is no prior.
+        images: how many images by default.
+    """
+
+    title: str
+    cells: Callable[[Request], list[Cell]]
+    prior: str | None
+    data: str | None
+    needs: str
+    images: int
+
+
+def grid(
+    methods: Sequence[str] | None,
+    tasks: Sequence[str],
+    noise_stds: Sequence[float],
+    budget: int,
+    images: int,
+    *,
+    consistency: bool = False,
+) -> Iterator[Cell]:
+    """Methods × tasks × noise levels at a budget, each with its settings of `budgets`.
+
+    Args:
+        methods: names; None takes all that have settings at the noise level.
+        tasks: names.
+        noise_stds: sigma_y.
+        budget: one of `budgets.BUDGETS`.
+        images: how many.
+        consistency: whether the methods that need a consistency model are among "all".
+    """
+    for noise_std in noise_stds:
+        everything = budgets.methods(noise_std, consistency=consistency)
+        for method in everything if methods is None else methods:
+            if method not in everything and method in (*METHODS, *BASELINES):
+                if methods is not None and len(noise_stds) == 1:
+                    budgets.settings(method, budget, noise_std)  # says which there are
+                continue
+            for task in tasks:
+                settings = budgets.settings(method, budget, noise_std)
+                yield Cell(task, method, noise_std, budget, images, settings)
+
+
+def interpolations(
+    tasks: Sequence[str], noise_stds: Sequence[float], images: int
+) -> Iterator[Cell]:
+    """The results that need no network."""
+    for noise_std in noise_stds:
+        for task in tasks:
+            for name in INTERPOLATIONS:
+                yield Cell(task, name, noise_std, 0, images)
+
+
+def _emoji64(request: Request) -> list[Cell]:
+    """16 images at budgets 20 and 100, 8 at 200 and 1,000; all of them where asked for."""
+    many = request.images or 16
+    few = request.images or 8
+    with_c = request.consistency
+    cells = list(interpolations(EMOJI_TASKS, (0.0, NOISE_STD), many))
+    for noise_std in (0.0, NOISE_STD):
+        for budget in (20, 100):
+            cells += grid(None, EMOJI_TASKS, (noise_std,), budget, many, consistency=with_c)
+    large = EMOJI_TASKS[:3]
+    if few != many:
+        cells += interpolations(large, (0.0,), few)
+    for budget in (200, 1000):
+        cells += grid(None, large, (0.0,), budget, few, consistency=with_c)
+    return cells
+
+
+VML_TASKS = ("sr4", "half", "random70", "deblur-gauss", "deblur-motion")
+_LEVELS = 20
+
+
+def _nk_cell(task: str, method: str, noise_std: float, inner_steps: int, images: int) -> Cell:
+    """A form of VML-MAP with N = 20; the tau forms take fewer passes than the budget."""
+    method, _, noiseless = method.partition(" as if ")
+    settings = {"steps": _LEVELS, "inner_steps": inner_steps}
+    budget = _LEVELS * (2 * inner_steps + 1)
+    told = 0.0 if noiseless else None
+    return Cell(task, method, noise_std, budget, images, settings, told)
+
+
+def _vml_map_emoji64(request: Request) -> list[Cell]:
+    """The forms of VML-MAP at 20×10 on 16 images, and `vml-map-pre` at 20×5 and 20×50."""
+    images = request.images or 16
+    cells = list(interpolations(VML_TASKS, (0.0, NOISE_STD), images))
+    for tasks in (VML_TASKS[:4], VML_TASKS[4:]):
+        for task in tasks:
+            for method in ("vml-map", "vml-map-pre"):
+                cells.append(_nk_cell(task, method, 0.0, 10, images))
+            for method in METHODS:
+                cells.append(_nk_cell(task, method, NOISE_STD, 10, images))
+        for task in tasks:  # what the noise model is worth
+            cells.append(_nk_cell(task, "vml-map-pre as if noiseless", NOISE_STD, 10, images))
+        if tasks == VML_TASKS[:4]:
+            for inner_steps in (5, 50):
+                for task in VML_TASKS[:3]:
+                    cells.append(_nk_cell(task, "vml-map-pre", 0.0, inner_steps, images))
+    return cells
+
+
+def _published(
+    tasks: Sequence[str], noise_std: float, solvers: dict[str, tuple[int, dict[str, Any]]]
+) -> Callable[[Request], list[Cell]]:
+    """Tasks at one noise level by solvers, each with its passes and its settings."""
+
+    def cells(request: Request) -> list[Cell]:
+        images = request.images or 50
+        found = []
+        for method, (budget, settings) in solvers.items():
+            if method in budgets.CONSISTENCY_METHODS and not request.consistency:
+                continue
+            for task in tasks:
+                found.append(Cell(task, method, noise_std, budget, images, settings))
+        return [*interpolations_of(tasks, noise_std, images), *found]
+
+    return cells
+
+
+def interpolations_of(tasks: Sequence[str], noise_std: float, images: int) -> list[Cell]:
+    """The pseudo-inverse of each task; bicubic interpolation is not of every task."""
+    return [Cell(task, "pseudo-inverse", noise_std, 0, images) for task in tasks]
+
+
+def _tasks_of(paper: str) -> tuple[str, ...]:
+    return tuple(name for name in TASK_PRESETS if name.startswith(f"{paper}/"))
+
+
+_N20K50 = {"steps": 20, "inner_steps": 50}
+_MAP_GA_SOLVERS: dict[str, tuple[int, dict[str, Any]]] = {
+    # Table 1 of MAP-GA: 1,000 iterations, here as 20 levels of 50
+    "map-ga": (3020, _N20K50),
+    "map-ga-np": (2020, _N20K50),
+    "map-ga-d": (3020, _N20K50),
+    "map-ga-d-np": (2020, _N20K50),
+    "pigdm": (200, {"steps": 100}),
+    "ddrm": (20, {"steps": 20}),
+}
+
+COMPARISONS: dict[str, Comparison] = {
+    "emoji64": Comparison(
+        "All methods on held-out emoji, at equal budgets of network passes",
+        _emoji64, "emoji64", HELDOUT, "", 16,
+    ),
+    "vml-map-emoji64": Comparison(
+        "The forms of VML-MAP on held-out emoji",
+        _vml_map_emoji64, "emoji64", HELDOUT, "", 16,
+    ),
+    "vml-map": Comparison(
+        "VML-MAP as published: N = 20, K = 50 (arXiv 2512.10524)",
+        _published(
+            ("map-ga/half", "map-ga/box50", "map-ga/sr4"), 0.0,
+            dict.fromkeys(("vml-map", "vml-map-pre"), (2020, _N20K50)),
+        ),
+        None, None, "a network for ImageNet or FFHQ at 256×256 pixels", 50,
+    ),
+    "map-ga": Comparison(
+        "MAP-GA as published: 1,000 iterations, noiseless (arXiv 2407.20784, Table 1)",
+        _published(_tasks_of("map-ga"), 0.0, _MAP_GA_SOLVERS),
+        None, None, "a network for ImageNet at 64×64 pixels (and --consistency for its main form)",
+        50,
+    ),
+    "ddrm": Comparison(
+        "DDRM as published: 20 steps, η = .85, η_b = 1, noise .05 of [0, 1] (arXiv 2201.11793)",
+        _published(_tasks_of("ddrm"), 0.1, {"ddrm": (20, {"steps": 20})}),
+        None, None, "a network for ImageNet at 256×256 pixels", 50,
+    ),
+    "daps": Comparison(
+        "DAPS as published: 200 levels of 5 ODE steps and 100 Langevin steps (arXiv 2407.01521)",
+        _published(
+            _tasks_of("daps"), 0.05,
+            {"daps": (1000, {"steps": 200, "ode_steps": 5, "langevin_steps": 100})},
+        ),
+        None, None, "a network for FFHQ or ImageNet at 256×256 pixels", 50,
+    ),
+    "dps": Comparison(
+        "DPS as published: 1,000 steps (arXiv 2209.14687)",
+        _published(_tasks_of("dps"), 0.05, {"dps": (2000, {"steps": 1000, "zeta": 1.0})}),
+        None, None, "a network for FFHQ or ImageNet at 256×256 pixels", 50,
+    ),
+}  # fmt: skip
+"""Name to comparison: the values of `vml-fast evaluate --preset`."""
+
+
+def comparison(name: str) -> Comparison:
+    """A comparison by name.
+
+    Raises:
+        InputError: there is no such name.
+    """
+    if name not in COMPARISONS:
+        raise InputError(f"preset is {name!r}; it must be one of {', '.join(COMPARISONS)}")
+    return COMPARISONS[name]
+
+
+def select(
+    cells: Sequence[Cell],
+    *,
+    methods: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    noise_stds: Sequence[float] = (),
+    chosen_budgets: Sequence[int] = (),
+) -> list[Cell]:
+    """The cells of a comparison with the given values; an empty list leaves all.
+
+    Interpolations stay with their tasks and noise levels, whatever the methods and budgets.
+
+    Raises:
+        InputError: a value that no cell has.
+    """
+    _check("methods", methods, [n for c in cells for n in (c.method, c.label)])
+    _check("tasks", tasks, [c.task for c in cells])
+    _check("noise-std", noise_stds, [c.noise_std for c in cells])
+    _check("budgets", chosen_budgets, [c.budget for c in cells if c.budget])
+
+    def kept(cell: Cell) -> bool:
+        free = cell.method in INTERPOLATIONS
+        return (
+            (not tasks or cell.task in tasks)
+            and (not noise_stds or cell.noise_std in noise_stds)
+            and (free or not methods or cell.method in methods or cell.label in methods)
+            and (free or not chosen_budgets or cell.budget in chosen_budgets)
+        )
+
+    return [cell for cell in cells if kept(cell)]
+
+
+def _check(name: str, values: Sequence[Any], known: Sequence[Any]) -> None:
+    for value in values:
+        if value not in known:
+            allowed = ", ".join(map(str, dict.fromkeys(known)))
+            raise InputError(f"{name} holds {value!r}; this comparison has {allowed}")

@@ -1,0 +1,158 @@
+"""The record of a comparison: one file per finished cell, and all of them in one.
+
+    OUT/cells/NAME.json     a finished cell, written in one piece
+    OUT/cells/NAME.png      its restorations side by side, for the figures
+    OUT/cells/NAME.lock     held while a process works on the cell
+    OUT/results.json        all finished cells
+
+A cell is done if either of the first or the last holds it, so `results.json` alone is a whole
+record. Any number of processes can work on one record: each locks the cell it works on, and the
+system drops the lock of a process that ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vml_fast.errors import InputError
+from vml_fast.evaluation.comparison.cells import Cell
+from vml_fast.evaluation.files import check_writable, write_json
+from vml_fast.evaluation.images import read_picture, write_picture
+
+RESULTS = "results.json"
+
+Record = dict[str, Any]
+
+
+class Store:
+    """The finished cells of one prior on one data set, in one folder.
+
+    Args:
+        folder: where; made where missing.
+        provenance: JSON, what decides the results beside the cells: weights, data, seed.
+        overwrite: remove records of another provenance, in place of refusing to mix them.
+
+    Raises:
+        InputError: not a writable folder, a damaged record, or one of another provenance.
+    """
+
+    def __init__(
+        self, folder: Path, provenance: Mapping[str, Any], *, overwrite: bool = False
+    ) -> None:
+        self.folder = folder
+        self.cells = folder / "cells"
+        self.provenance: dict[str, Any] = json.loads(json.dumps(provenance))
+        check_writable(folder)
+        self._check_provenance(overwrite)
+        self.cells.mkdir(parents=True, exist_ok=True)
+
+    def record(self, cell: Cell) -> Record | None:
+        """What the cell gave; None where it is not done."""
+        name = self._name(cell)
+        path = self.cells / f"{name}.json"
+        return _read(path) if path.is_file() else self._merged().get(name)
+
+    def records(self) -> dict[str, Record]:
+        """All finished cells by name."""
+        found = dict(self._merged())
+        for path in sorted(self.cells.glob("*.json")):
+            found[path.stem] = _read(path)
+        return found
+
+    def images(self, cell: Cell) -> Tensor | None:
+        """The restorations (B, 3, H, W) as 8-bit pictures hold them; None where there are none."""
+        path = self.cells / f"{self._name(cell)}.png"
+        if not path.is_file():
+            return None
+        strip = read_picture(path).pixels
+        return torch.stack(strip.split(strip.shape[2] // cell.images, dim=2))
+
+    @contextmanager
+    def claim(self, cell: Cell) -> Iterator[bool]:
+        """Whether this process is to run the cell: not done, and no other one works on it."""
+        path = self.cells / f"{self._name(cell)}.lock"
+        with path.open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            # Asked for under the lock: another process may have just finished the cell.
+            try:
+                yield self.record(cell) is None
+            finally:
+                path.unlink(missing_ok=True)
+
+    def save(self, cell: Cell, record: Record, images: Tensor | None) -> None:
+        """Keep a finished cell; the record last, since it says that the cell is done."""
+        name = self._name(cell)
+        if images is not None and images.shape[1] in (1, 3):
+            write_picture(self.cells / f"{name}.png", torch.cat(list(images), dim=2))
+        whole = {"cell": cell.identity(), "provenance": self.provenance, **record}
+        write_json(self.cells / f"{name}.json", whole)
+
+    def merge(self, cells: Sequence[Cell]) -> int:
+        """Write all finished cells into `results.json`, those given first, in their order.
+
+        Returns:
+            How many of the given cells are done.
+        """
+        found = self.records()
+        wanted = [name for name in map(self._name, cells) if name in found]
+        order = dict.fromkeys([*wanted, *sorted(found)])
+        content = {
+            "provenance": self.provenance,
+            "cells": {
+                name: {key: value for key, value in found[name].items() if key != "provenance"}
+                for name in order
+            },
+        }
+        write_json(self.folder / RESULTS, content)
+        return len(set(wanted))
+
+    def _name(self, cell: Cell) -> str:
+        return cell.name(self.provenance)
+
+    def _merged(self) -> dict[str, Record]:
+        path = self.folder / RESULTS
+        return dict(_read(path)["cells"]) if path.is_file() else {}
+
+    def _check_provenance(self, overwrite: bool) -> None:
+        paths = [self.folder / RESULTS, *sorted(self.cells.glob("*.json"))]
+        for path in paths:
+            if not path.is_file():
+                continue
+            former = _read(path)["provenance"]
+            if former == self.provenance:
+                continue
+            if overwrite:
+                path.unlink()
+                path.with_suffix(".png").unlink(missing_ok=True)
+                continue
+            keys = [*self.provenance, *former]
+            key = next(k for k in keys if former.get(k) != self.provenance.get(k))
+            raise InputError(
+                f"{path} was made with {key} {former.get(key)!r}, now it is "
+                f"{self.provenance.get(key)!r}; choose another --output, or pass --overwrite to "
+                "remove what other priors, data or seeds gave"
+            )
+
+
+def _read(path: Path) -> Record:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(record, dict) or not isinstance(record["provenance"], dict):
+            raise ValueError("it must be an object with a provenance")
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{path} is not the record of a comparison; choose another --output or remove it"
+        ) from error
+    return record
