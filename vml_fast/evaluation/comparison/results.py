@@ -106,7 +106,7 @@ def group_title(group: Group) -> str:
     """A group in words."""
     noise_std, budget, images = group
     noise = f"σ_y = {noise_std:g}" if noise_std else "noiseless"
-    return f"{noise}, {budget} network passes, {images} images"
+    return f"{noise}, at most {budget} network passes, {images} images"
 
 
 def overview(done: Sequence[Done], group: Group) -> Table:
