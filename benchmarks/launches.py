@@ -26,7 +26,7 @@ from vml_fast.operators.base import LinearOperator
 from vml_fast.operators.tasks import task
 from vml_fast.runtime.eager import EagerRunner
 from vml_fast.runtime.fused import make_bracket
-from vml_fast.runtime.network import scalings_at
+from vml_fast.runtime.network import Network, scalings_at
 from vml_fast.runtime.problem import Level, Problem
 
 TASKS = (
@@ -71,7 +71,7 @@ def make_runner(operator: LinearOperator, *, noise_std: float, backend: str) -> 
         step_size=1.0,
         backend=backend,
     )
-    runner = EagerRunner(denoiser, make_bracket(problem), x)
+    runner = EagerRunner(Network(denoiser), make_bracket(problem), x)
     scalings = scalings_at(denoiser, sigma.to(DEVICE).expand(BATCH))
     runner.set_level(Level(sigma, scalings, torch.ones(BATCH, device=DEVICE)))
     return runner

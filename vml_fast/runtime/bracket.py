@@ -10,7 +10,6 @@ The operators of `vml_fast.runtime.fused` do all of it in one pass; this file se
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -35,9 +34,6 @@ CG_ITERATIONS = 200
 
 class Bracket(ABC):
     """Computes v = step_size V( alpha (U^T y - s V^T D) + beta V^T (D - x) ) from F and x."""
-
-    obstacle: ClassVar[str | None] = None
-    """Why a call cannot be recorded on a device; None where it can."""
 
     def __init__(self, problem: Problem) -> None:
         self.memory = Memory()
@@ -184,14 +180,10 @@ class ConjugateGradientBracket(GeneralBracket):
     With P = H^+ H, w the null-space weight, a = sigma_t^2 / (sigma_t^2 + sigma_y^2) and b = 1 - a:
 
         pseudo_inverse:  v = H^+ ( a (y - H D) + (b - w) H (D - x) ) + w (D - x)
-        noise_aware:     v = H^T ( w g + (1 - w) G ( y - H D - (sigma_y / sigma_t)^2 g ) ) + w (D - x)
-                         G = ( H H^T + (sigma_y / sigma_t)^2 I )^-1,  g = G ( y - H D - H (D - x) )
+        noise_aware:     v = H^T ( w g + (1 - w) G ( y - H D - q g ) ) + w (D - x)
+                         G = ( H H^T + q I )^-1,  g = G ( y - H D - H (D - x) ),
+                         q = (sigma_y / sigma_t)^2
     """
-
-    obstacle = (
-        "the operator has no SVD, and conjugate gradients read from the device when to stop "
-        "(preconditioner=None does without them)"
-    )
 
     def set_level(self, level: Level) -> None:
         """Compute what depends on the noise level alone."""
@@ -241,6 +233,16 @@ class ConjugateGradientBracket(GeneralBracket):
             tol=CG_TOLERANCE,
             max_iter=CG_ITERATIONS,
         )
+
+
+def recording_obstacle(problem: Problem) -> str | None:
+    """Why a call of the problem's bracket cannot be recorded on a device, or None."""
+    if problem.operator.has_svd or problem.preconditioner is None:
+        return None
+    return (
+        f"{type(problem.operator).__name__} has no SVD, and conjugate gradients read from the "
+        "device when to stop (preconditioner=None does without them)"
+    )
 
 
 def general_bracket(problem: Problem) -> GeneralBracket:

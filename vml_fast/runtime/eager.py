@@ -1,8 +1,14 @@
-"""The inner step, and the eager runner: one step at a time, nothing recorded."""
+"""The inner step, and the eager runner, which runs it as it is.
+
+A runner is given the network as it is (`Network`) or compiled (`CompiledNetwork`), and either runs
+the step (`EagerRunner`) or replays a recording of it (`GraphRunner`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,9 +19,13 @@ from vml_fast.denoisers.base import per_image
 from vml_fast.ops import resolve
 from vml_fast.runtime.bracket import Bracket
 from vml_fast.runtime.memory import Memory
-from vml_fast.runtime.network import Denoiser, Network
+from vml_fast.runtime.network import Network
 from vml_fast.runtime.noise import Noise
 from vml_fast.runtime.problem import Level, Problem, column
+
+
+def silent(what: str) -> None:
+    """Announce nothing."""
 
 
 class EagerRunner:
@@ -25,10 +35,9 @@ class EagerRunner:
     device for nothing, and does the same at every noise level: other runners record it.
 
     Args:
-        denoiser: D, any callable; a `ScaledDenoiser` has its skip path taken out of the VJP.
+        network: F and the product with its Jacobian.
         bracket: computes v from the network's output.
         x: (B, C, H, W) the initial state.
-        jacobian: "vjp", "jvp" or "finite_difference".
         condition: keywords for the denoiser.
 
     Attributes:
@@ -36,28 +45,27 @@ class EagerRunner:
         u: the network's input, in its dtype.
         forwards: how often the network ran.
         products: how many products with its Jacobian were taken.
+        warmup_seconds: time spent on what later steps and solves are spared.
+        announce: is told what is being prepared, and "" when that is done.
     """
 
     def __init__(
         self,
-        denoiser: Denoiser,
+        network: Network,
         bracket: Bracket,
         x: Tensor,
         *,
-        jacobian: str = "vjp",
         condition: Mapping[str, Any] | None = None,
     ) -> None:
+        self.network = network
         self.bracket = bracket
-        self.network = self._make_network(denoiser, jacobian)
         self.memory = Memory()
+        self.announce: Callable[[str], None] = silent
         backend = bracket.problem.backend
         self.update = resolve("update", backend, x.device, x.dtype)
         self.diffuse = resolve("transition", backend, x.device, x.dtype)
         self.u = torch.empty_like(x, dtype=self.network.dtype or x.dtype)
         self._start(x, condition or {})
-
-    def _make_network(self, denoiser: Denoiser, jacobian: str) -> Network:
-        return Network(denoiser, jacobian)
 
     def load(self, problem: Problem, x: Tensor, condition: Mapping[str, Any]) -> None:
         """Begin another solve of the same structure, in the same memory."""
@@ -68,6 +76,7 @@ class EagerRunner:
         self.x = self.memory.write("x", x)
         self.network.load(condition)
         self.forwards = self.products = 0
+        self.warmup_seconds = 0.0
 
     def set_level(self, level: Level) -> None:
         """Move to a noise level: its coefficients, and the network input of the present state."""
@@ -97,16 +106,40 @@ class EagerRunner:
             skip, out = self.mixture.reshape(-1, 2, 1, 1, 1).unbind(1)
             return torch.addcmul(skip * self.x, out, output.to(self.x.dtype))
 
+    def prepare(self) -> None:
+        """Do at once, at the present level, what would delay the first step; the state stays."""
+        if self.network.is_ready:
+            return
+        with self.warm_up("compiling the network"):
+            self.network.prepare(self.u)
+
+    @contextmanager
+    def warm_up(self, what: str) -> Iterator[None]:
+        """Around what is a warm-up: announced, and its time taken."""
+        self.announce(what)
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.warmup_seconds += time.perf_counter() - start
+            self.announce("")
+
     def inner_step(self) -> None:
         """One `step`, counted."""
         with trace.range("inner step"):
-            self.step()
+            self._run_step()
         self.forwards += 1
         self.products += 1
 
     def denoise(self) -> Tensor:
         """D(x, sigma_t) at the present state, a tensor of its own; counted."""
         self.forwards += 1
+        return self._run_estimate()
+
+    def _run_step(self) -> None:
+        self.step()
+
+    def _run_estimate(self) -> Tensor:
         return self.estimate()
 
     def transition(

@@ -31,7 +31,7 @@ from vml_fast.runtime.bracket import Bracket, general_bracket
 from vml_fast.runtime.problem import Level, Problem
 
 PROBES = torch.tensor([1.0, 2.0], dtype=torch.float64)
-"""Two noise levels: beta falls with sigma_t or is constant, so what is 0 at both is 0 at all."""
+"""Two noise levels: the coefficients are rational in sigma_t, so what is 0 at both is 0 at all."""
 
 
 class FusedBracket(Bracket):

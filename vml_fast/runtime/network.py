@@ -39,10 +39,16 @@ class Network:
     Args:
         denoiser: D, any callable; of a `ScaledDenoiser` the network alone.
         product: "vjp", "jvp" or "finite_difference".
+
+    Attributes:
+        denoiser: D; None while nobody uses the network.
+        is_ready: whether the next call only computes; else `prepare` does what comes before.
     """
 
+    is_ready = True
+
     def __init__(self, denoiser: Denoiser, product: str = "vjp") -> None:
-        self.denoiser = denoiser
+        self.denoiser: Any = denoiser
         self.product = product
         self.dtype: torch.dtype | None = getattr(denoiser, "network_dtype", None)
         self.memory = Memory()
@@ -62,6 +68,9 @@ class Network:
         self.length = self.memory.write(
             "length", jacobian.difference_length(sigma, elements, self.dtype) * c_in
         )
+
+    def prepare(self, u: Tensor) -> None:
+        """Do what has to be done once, with an example of the input."""
 
     def __call__(self, u: Tensor) -> Tensor:
         """F(u)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -33,6 +34,13 @@ class Noise:
         self.seed = _per_sample("seed", seed, shape[0], like.device)
         index = torch.arange(shape[0]) if sample_index is None else sample_index
         self.sample = _per_sample("sample_index", index, shape[0], like.device)
+
+    def part(self, rows: slice) -> Noise:
+        """The noise of some samples of the run: what they get in the whole."""
+        part = copy.copy(self)
+        part.seed, part.sample = self.seed[rows], self.sample[rows]
+        part.shape = (len(part.seed), *self.shape[1:])
+        return part
 
     def draw(self, index: int) -> Tensor:
         """Standard normals (B, C, H, W); the same index gives the same numbers."""

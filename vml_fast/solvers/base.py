@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from vml_fast.arrays import Array, as_tensor, back_to
 from vml_fast.errors import InputError
 from vml_fast.operators.base import LinearOperator
 from vml_fast.ops.backends import check_backend
+from vml_fast.runtime.footprint import largest_batch
 from vml_fast.runtime.network import scalings_at
 from vml_fast.runtime.noise import Noise
 from vml_fast.runtime.problem import Level
@@ -27,56 +27,8 @@ from vml_fast.solvers.checks import (
     check_measurement,
     check_per_sample,
 )
-from vml_fast.solvers.result import Callback, Result, State
-
-
-@dataclass
-class Run:
-    """One solve under way.
-
-    Attributes:
-        y: (B, *measurement_shape) measurement; the state has its dtype and device.
-        operator: H.
-        noise_std: (B,) float64 sigma_y, on the CPU.
-        noise: the random numbers.
-        condition: keywords of the denoiser.
-        initial: (B, C, H, W) start at the first noise level, or None.
-        callback: called with a `State` after each level.
-        bar: progress, one tick per gradient step.
-        keep_images: whether records keep their denoised images.
-        give: hands a tensor to the caller, in the array kind of y.
-        states: the records so far.
-    """
-
-    y: Tensor
-    operator: LinearOperator
-    noise_std: Tensor
-    noise: Noise
-    condition: dict[str, Any]
-    initial: Tensor | None
-    callback: Callback | None
-    bar: tqdm
-    keep_images: bool
-    give: Callable[[Tensor], Array]
-    states: list[State] = field(default_factory=list)
-
-    def start(self, sigma: Tensor) -> Tensor:
-        """The state at the first noise level: the caller's, or sigma times draw 0."""
-        if self.initial is None:
-            return sigma.to(self.noise.dtype) * self.noise.draw(0)
-        if tuple(self.initial.shape) != self.noise.shape:
-            raise InputError(
-                f"initial has shape {tuple(self.initial.shape)}; it must be {self.noise.shape}."
-            )
-        return self.initial.to(self.y)
-
-    def record(self, level: int, sigma: Tensor, denoised: Tensor) -> bool:
-        """Note a finished level; False where the callback wants to stop."""
-        residual = self.operator.residual(denoised, self.y)
-        state = State(level, float(sigma), self.give(residual), self.give(denoised))
-        self.states.append(state if self.keep_images else replace(state, denoised=None))
-        self.bar.set_postfix(sigma=f"{state.sigma:.3g}", residual=f"{float(residual.mean()):.2e}")
-        return self.callback is None or self.callback(state) is not False
+from vml_fast.solvers.result import Callback, Result
+from vml_fast.solvers.run import Run, Watch, joined, merged_trace
 
 
 class Solver(ABC):
@@ -123,6 +75,7 @@ class Solver(ABC):
         callback: Callback | None = None,
         progress: bool = False,
         keep_images: bool = False,
+        max_batch: int | str | None = "auto",
     ) -> Result:
         """Restore a batch of measurements.
 
@@ -138,8 +91,14 @@ class Solver(ABC):
             condition: keywords of the denoiser, for example {"class_labels": labels}.
             initial: (B, C, H, W) start at the first noise level, in place of sigma_1 times noise.
             callback: called with a `State` after each level; returning False ends the solve there.
+                Where the batch is split it is called for each part in turn (`State.samples`), and
+                a False holds for the parts that follow: they end at that level too, or before.
             progress: show a progress bar with noise level and residual.
             keep_images: keep each level's denoised images in `Result.trace`.
+            max_batch: how many images are restored together, at least 1; a larger batch is split
+                and the parts are solved one after the other, with the results they have together.
+                "auto" splits what does not fit into free memory, by the measured need of an inner
+                step; None never splits. Tensors in `condition` with B rows are per sample.
 
         Returns:
             The restoration; see `Result`.
@@ -155,29 +114,53 @@ class Solver(ABC):
         noise = Noise(seed, sample_index, (len(y), *operator.image_shape), y)
         noise_std = check_per_sample("noise_std", self.noise_std, len(y))
         with trace.range("solve"), tqdm(disable=not progress, unit="step", leave=False) as bar:
-            run = Run(
+            whole = Run(
                 y=y,
                 operator=operator,
                 noise_std=noise_std,
                 noise=noise,
                 condition=condition or {},
                 initial=None if initial is None else as_tensor(initial, "initial"),
-                callback=callback,
-                bar=bar,
-                keep_images=keep_images,
-                give=give,
+                watch=Watch(callback, bar, keep_images, give),
+                samples=slice(0, len(y)),
+                total=len(y),
             )
-            image, forwards, products = self._restore(run)
+            runs = self._parts(whole, max_batch)
+            whole.watch.parts = len(runs)
+            images, forwards, products = zip(*(self._restore(run) for run in runs), strict=True)
+        image = joined(images)
+        residual = give(operator.residual(image, y))
         if y.is_cuda:
             torch.cuda.synchronize(y.device)
         return Result(
             image=give(image),
-            residual=give(operator.residual(image, y)),
-            denoiser_calls=forwards,
-            vjp_calls=products,
+            residual=residual,
+            denoiser_calls=max(forwards),
+            vjp_calls=max(products),
             seconds=time.perf_counter() - start,
-            trace=run.states,
+            trace=merged_trace(runs, give),
+            warmup_seconds=sum(run.warmup_seconds for run in runs),
         )
+
+    def _parts(self, run: Run, max_batch: int | str | None) -> list[Run]:
+        """The run, or its parts of at most `max_batch` samples."""
+        run.check_initial()
+        if max_batch is None:
+            return [run]
+        if max_batch == "auto":
+            like = run.y.new_zeros(()).expand(run.noise.shape)
+            jacobian = getattr(self, "jacobian", "vjp")
+            most = largest_batch(self._differentiated(), like, jacobian, run.condition)
+        else:
+            most = check_count("max_batch", max_batch, 1)
+        starts = range(0, run.total, most)
+        if len(starts) == 1:
+            return [run]
+        return [run.part(slice(i, min(i + most, run.total))) for i in starts]
+
+    def _differentiated(self) -> Callable[..., Tensor]:
+        """The model whose Jacobian is multiplied, which takes the most memory."""
+        return self.denoiser
 
     @abstractmethod
     def _restore(self, run: Run) -> tuple[Tensor, int, int]:

@@ -10,7 +10,7 @@ from vml_fast.errors import InputError
 from vml_fast.operators.base import LinearOperator
 
 
-def check_count(name: str, value: int, least: int) -> int:
+def check_count(name: str, value: object, least: int) -> int:
     """A whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InputError(f"{name} is {value!r}; it must be a whole number of at least {least}.")

@@ -16,8 +16,9 @@ from vml_fast.runtime.inverse import squared_norms
 from vml_fast.runtime.problem import column
 from vml_fast.runtime.sampling import Sampling, ddim
 from vml_fast.schedules import edm_schedule
-from vml_fast.solvers.base import Run, Solver
+from vml_fast.solvers.base import Solver
 from vml_fast.solvers.checks import check_count
+from vml_fast.solvers.run import Run
 
 ANNEALING_RANGE = (0.1, 100.0)
 """sigma of the last and the first level of the annealing."""
@@ -102,7 +103,7 @@ class DAPS(Solver):
 
     def _restore(self, run: Run) -> tuple[Tensor, int, int]:
         levels = self.schedule
-        run.bar.reset(total=len(levels))
+        run.expect(len(levels))
         sampling = Sampling(run.noise, condition=run.condition, backend=self.backend)
         langevin = Langevin(self._beta(run.noise_std), run, sampling)
         x = run.start(levels[0])

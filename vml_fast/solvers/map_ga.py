@@ -16,8 +16,9 @@ from vml_fast.runtime.inverse import regularized_inverse, squared_norms
 from vml_fast.runtime.problem import column
 from vml_fast.runtime.sampling import Sampling
 from vml_fast.schedules import SIGMA_MAX, SIGMA_MIN, edm_schedule
-from vml_fast.solvers.base import Run, Solver
+from vml_fast.solvers.base import Solver
 from vml_fast.solvers.checks import check_count, check_image_shape
+from vml_fast.solvers.run import Run
 
 
 class MAPGA(Solver):
@@ -107,12 +108,15 @@ class MAPGA(Solver):
         top = min(SIGMA_MAX, sigma_max, getattr(self.consistency, "sigma_max", SIGMA_MAX))
         return edm_schedule(self.steps + 1, sigma_min=self.sigma_eps, sigma_max=top)[:-1]
 
+    def _differentiated(self) -> Callable[..., Tensor]:
+        return self.consistency
+
     def _restore(self, run: Run) -> tuple[Tensor, int, int]:
         noisy = (run.noise_std > self.sigma_eps) & (self.pigdm_steps > 0)
         bottom = torch.where(noisy, run.noise_std, self.sigma_eps).clamp_max(self.schedule[0])
         levels = self._grid(bottom)
         tail = self.pigdm_steps if bool(noisy.any()) else 0
-        run.bar.reset(total=self.inner_steps * len(self.schedule) + tail)
+        run.expect(self.inner_steps * len(self.schedule) + tail)
         sampling = Sampling(run.noise, condition=run.condition, backend=self.backend)
         likelihood, prior = self._gradient(run, noisy)
         z = run.start(levels[0, 0])

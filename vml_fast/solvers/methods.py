@@ -43,6 +43,7 @@ _SOLVERS: dict[str, type[Solver]] = {"ddrm": DDRM, "pigdm": PiGDM, "daps": DAPS,
 
 _SOLVE_KEYWORDS = (
     "seed", "sample_index", "condition", "initial", "callback", "progress", "keep_images",
+    "max_batch",
 )  # fmt: skip
 
 

@@ -17,7 +17,8 @@ from vml_fast.runtime.inverse import regularized_inverse
 from vml_fast.runtime.problem import column
 from vml_fast.runtime.sampling import Sampling, ddim
 from vml_fast.schedules import ddpm_schedule
-from vml_fast.solvers.base import Run, Solver
+from vml_fast.solvers.base import Solver
+from vml_fast.solvers.run import Run
 
 GUIDANCE = ("adaptive", "score")
 
@@ -84,7 +85,7 @@ class PiGDM(Solver):
 
     def _restore(self, run: Run) -> tuple[Tensor, int, int]:
         levels = torch.cat([self.schedule, self.schedule.new_zeros(1)])
-        run.bar.reset(total=len(self.schedule))
+        run.expect(len(self.schedule))
         sampling = Sampling(run.noise, condition=run.condition, backend=self.backend)
         x = run.start(levels[0])
         for i, (sigma, following) in enumerate(pairwise(levels)):

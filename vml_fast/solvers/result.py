@@ -19,12 +19,14 @@ class State:
         sigma: the noise level.
         residual: (B,) RMS of y - H D over observed entries.
         denoised: (B, C, H, W) D(x, sigma); in `Result.trace` only with keep_images=True.
+        samples: which of the samples of y these are; all of them unless the batch was split.
     """
 
     level: int
     sigma: float
     residual: Array
     denoised: Array | None
+    samples: slice = field(default_factory=lambda: slice(None))
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,10 @@ class Result:
         residual: (B,) RMS of y - H image over observed entries.
         denoiser_calls: forwards of the network per image.
         vjp_calls: Jacobian products per image; the sum of both is the budget, "network passes".
-        seconds: wall-clock time of the solve.
+        seconds: wall-clock time of the solve, all of it.
         trace: one `State` per noise level that was run.
+        warmup_seconds: the part of `seconds` that an equal solve, later in this process, is
+            spared: compiling the network and recording CUDA graphs.
     """
 
     image: Array
@@ -48,6 +52,7 @@ class Result:
     vjp_calls: int
     seconds: float
     trace: list[State] = field(default_factory=list)
+    warmup_seconds: float = 0.0
 
     @property
     def network_passes(self) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -12,12 +13,14 @@ from vml_fast.arrays import Array
 from vml_fast.errors import InputError
 from vml_fast.operators.base import LinearOperator
 from vml_fast.preconditioners import check_preconditioner, check_prior_weight
+from vml_fast.runtime.choose import Job, Wish, check_wish, choose
 from vml_fast.runtime.eager import EagerRunner
-from vml_fast.runtime.fused import make_bracket
 from vml_fast.runtime.jacobian import check_jacobian
 from vml_fast.runtime.problem import Problem
-from vml_fast.solvers.base import Run, Solver
-from vml_fast.solvers.checks import check_count, check_per_sample
+from vml_fast.runtime.runners import take_runner
+from vml_fast.solvers.base import Solver
+from vml_fast.solvers.checks import check_count
+from vml_fast.solvers.run import Run
 
 
 class VMLMAP(Solver):
@@ -51,10 +54,13 @@ class VMLMAP(Solver):
         backend: of the fused ops: "auto" (the fastest measured one that runs here), "reference",
             "cpp", "triton" or "cuda".
         final_projection: replace x by x + H^+(y - H x) at the end (sensible without noise only).
+        compile: the network by `torch.compile`: True, False, or "auto" where that is known to pay.
+        cuda_graph: record the inner step as one CUDA graph and replay it; likewise.
 
     Raises:
         InputError: an argument is outside its range.
-        BackendUnavailable: `backend` names one that cannot run here (raised by `solve`).
+        BackendUnavailable: (by `solve`) `backend` names one that cannot run here, or `compile` or
+            `cuda_graph` is True and cannot be; the message says why.
     """
 
     def __init__(
@@ -73,6 +79,8 @@ class VMLMAP(Solver):
         jacobian: str = "vjp",
         backend: str = "auto",
         final_projection: bool = False,
+        compile: Wish = "auto",
+        cuda_graph: Wish = "auto",
     ) -> None:
         super().__init__(
             denoiser,
@@ -91,33 +99,39 @@ class VMLMAP(Solver):
         self.stop_sigma = stop_sigma
         self.jacobian = check_jacobian(jacobian)
         self.final_projection = final_projection
+        self.compile = check_wish("compile", compile)
+        self.cuda_graph = check_wish("cuda_graph", cuda_graph)
 
     def _restore(self, run: Run) -> tuple[Tensor, int, int]:
         levels = self.schedule
-        tau = self._tau(len(run.y))
-        run.bar.reset(total=self.inner_steps * int((levels > tau.min()).sum()))
-        runner = self._runner(run)
-        for i, sigma in enumerate(levels):
-            with trace.range("level"):
-                active = sigma > tau
-                runner.set_level(self._level(sigma, active, run))
-                for _ in range(self.inner_steps if bool(active.any()) else 0):
-                    runner.inner_step()
-                    run.bar.update()
-                denoised = runner.denoise()
-                if not run.record(i, sigma, denoised) or i + 1 == len(levels):
-                    break
-                # x ~ N(D, sigma_{i+1}^2 I), or DDIM for samples whose next level is not optimized
-                ddim = levels[i + 1] <= tau
-                ratio = torch.where(ddim, levels[i + 1] / sigma, 0.0)
-                fresh = torch.where(ddim, 0.0, levels[i + 1])
-                runner.transition(denoised, ratio, fresh, run.noise, draw=i + 1)
+        tau = run.per_sample("stop_sigma", 0.0 if self.stop_sigma is None else self.stop_sigma)
+        steps = self.inner_steps * int((levels > tau.min()).sum())
+        run.expect(steps)
+        with self._runner(run, steps) as runner:
+            for i, sigma in enumerate(levels):
+                with trace.range("level"):
+                    active = sigma > tau
+                    runner.set_level(self._level(sigma, active, run))
+                    runner.prepare()
+                    for _ in range(self.inner_steps if bool(active.any()) else 0):
+                        runner.inner_step()
+                        run.bar.update()
+                    denoised = runner.denoise()
+                    if not run.record(i, sigma, denoised) or i + 1 == len(levels):
+                        break
+                    # x ~ N(D, sigma_{i+1}^2 I), or DDIM for samples that are not optimized next
+                    ddim = levels[i + 1] <= tau
+                    ratio = torch.where(ddim, levels[i + 1] / sigma, 0.0)
+                    fresh = torch.where(ddim, 0.0, levels[i + 1])
+                    runner.transition(denoised, ratio, fresh, run.noise, draw=i + 1)
+        run.warmup_seconds = runner.warmup_seconds
         if self.final_projection:
             error = run.y - run.operator.forward(denoised)
             denoised = denoised + run.operator.pseudo_inverse(error)
         return denoised, runner.forwards, runner.products
 
-    def _runner(self, run: Run) -> EagerRunner:
+    @contextmanager
+    def _runner(self, run: Run, steps: int) -> Iterator[EagerRunner]:
         problem = Problem(
             run.operator,
             run.y,
@@ -127,15 +141,8 @@ class VMLMAP(Solver):
             self.step_size,
             self.backend,
         )
-        return EagerRunner(
-            self.denoiser,
-            make_bracket(problem),
-            run.start(self.schedule[0]),
-            jacobian=self.jacobian,
-            condition=run.condition,
-        )
-
-    def _tau(self, batch: int) -> Tensor:
-        """stop_sigma of each sample, (B,) float64; below every level where there is none."""
-        tau = 0.0 if self.stop_sigma is None else self.stop_sigma
-        return check_per_sample("stop_sigma", tau, batch)
+        x = run.start(self.schedule[0])
+        job = Job(self.denoiser, problem, x, self.jacobian, run.condition, steps)
+        with take_runner(job, choose(job, self.compile, self.cuda_graph)) as runner:
+            runner.announce = run.announce
+            yield runner
