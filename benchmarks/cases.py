@@ -40,12 +40,14 @@ class Case(NamedTuple):
 
 TINY = (Case(16, 2, "float32", "nchw"), Case(16, 2, "bfloat16", "channels_last"))
 ON_CPU = (
+    Case(16, 1, "float32", "nchw"),
     Case(64, 8, "float32", "nchw"),
     Case(256, 8, "float32", "nchw"),
     Case(256, 8, "bfloat16", "channels_last"),
     Case(1024, 1, "float32", "nchw"),
 )
 ON_CUDA = (
+    Case(16, 1, "float32", "nchw"),
     Case(64, 8, "bfloat16", "channels_last"),
     Case(256, 8, "float32", "nchw"),
     Case(256, 8, "bfloat16", "channels_last"),
@@ -92,6 +94,14 @@ def cases(wanted: str, kind: str) -> tuple[Case, ...]:
 def of_the_state(chosen: tuple[Case, ...]) -> tuple[Case, ...]:
     """The cases that an op sees which never touches the network's tensors: float32 alone."""
     return tuple(dict.fromkeys(case._replace(dtype="float32") for case in chosen))
+
+
+def every_format(chosen: tuple[Case, ...]) -> tuple[Case, ...]:
+    """The sizes and batches of the cases, each in float32 and bfloat16 and both memory formats."""
+    formats = itertools.product(("float32", "bfloat16"), ("nchw", "channels_last"))
+    sizes = dict.fromkeys((case.size, case.batch) for case in chosen)
+    found = (Case(*size, *form) for size, form in itertools.product(sizes, formats))
+    return tuple(dict.fromkeys((*chosen, *found)))
 
 
 def planar(chosen: tuple[Case, ...]) -> tuple[Case, ...]:

@@ -16,6 +16,7 @@ from vml_fast.evaluation.figures import INK, MUTED
 
 COLORS = {"reference": "#c3c8d0", "cpp": "#2563eb", "triton": "#d97706", "cuda": "#2563eb"}
 NAMES = {"reference": "plain PyTorch", "cpp": "C++", "triton": "Triton", "cuda": "CUDA"}
+LAYOUTS = {"nchw": "NCHW", "channels_last": "channels-last"}
 DOTS_PER_INCH = 130
 
 
@@ -32,8 +33,7 @@ def charted_cases(machine: Machine) -> list[Case]:
 
 def label(case: Case) -> str:
     """A case in words."""
-    layout = "NCHW" if case.memory_format == "nchw" else "channels-last"
-    return f"{case.size}², batch {case.batch}, {case.dtype}, {layout}"
+    return f"{case.size}², batch {case.batch}, {case.dtype}, {LAYOUTS[case.memory_format]}"
 
 
 def op_chart(machine: Machine, case: Case, path: Path) -> bool:

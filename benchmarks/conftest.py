@@ -16,7 +16,15 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.cases import PARAMETERS, Case, cases, chosen_set, of_the_state, planar
+from benchmarks.cases import (
+    PARAMETERS,
+    Case,
+    cases,
+    chosen_set,
+    every_format,
+    of_the_state,
+    planar,
+)
 from benchmarks.data import CopyBandwidth, RandomData, rotated_bytes
 from benchmarks.harness import OpBenchmark
 from benchmarks.machine import DEVICE, backends, machine_record
@@ -36,6 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Name the markers of this folder."""
     config.addinivalue_line("markers", "state_only: the op sees no tensor of the network")
+    config.addinivalue_line("markers", "every_format: dtype and memory format decide the ranking")
     config.addinivalue_line("markers", "planar: nor any image, so that layouts do not matter")
 
 
@@ -46,6 +55,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     chosen = cases(chosen_set(metafunc.config), DEVICE)
     if metafunc.definition.get_closest_marker("state_only"):
         chosen = of_the_state(chosen)
+    if metafunc.definition.get_closest_marker("every_format"):
+        chosen = every_format(chosen)
     if metafunc.definition.get_closest_marker("planar"):
         chosen = planar(chosen)
     metafunc.parametrize(PARAMETERS, chosen, ids=["-".join(map(str, case)) for case in chosen])

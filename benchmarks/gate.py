@@ -64,17 +64,21 @@ def in_float64(work: Work) -> Work:
 def check(call: Call, reference: Call, work: Work) -> None:
     """Compare an implementation with its reference on the arguments that will be timed.
 
-    In float32 results agree to 1e-5 of the largest entry; in half precision the error against
-    float64 is at most twice that of the reference in the same precision.
+    Results agree with those of the reference to 1e-5 of the largest entry in float32. Where they do
+    not, or in half precision, the error against float64 is at most 1e-5 or twice that of the
+    reference in the same precision, which need not be the better one of the two.
 
     Raises:
         AssertionError: they differ; nothing may be timed then.
     """
     found, expected = results(call, work), results(reference, work)
     half = any(isinstance(a, Tensor) and a.dtype in HALF_PRECISION for a in work.arguments)
-    truths = results(reference, in_float64(work)) if half else expected
+    truths: tuple[Tensor, ...] = ()
     assert len(found) == len(expected)
-    for value, other, truth in zip(found, expected, truths, strict=True):
+    for i, (value, other) in enumerate(zip(found, expected, strict=True)):
         assert (value.shape, value.dtype) == (other.shape, other.dtype)
-        limit = max(2.0 * relative_error(other, truth), FLOAT32_TOLERANCE)
-        assert relative_error(value, truth) <= limit
+        if not half and relative_error(value, other) <= FLOAT32_TOLERANCE:
+            continue
+        truths = truths or results(reference, in_float64(work))
+        limit = max(2.0 * relative_error(other, truths[i]), FLOAT32_TOLERANCE)
+        assert relative_error(value, truths[i]) <= limit

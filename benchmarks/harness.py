@@ -10,7 +10,8 @@ from benchmarks.data import CopyBandwidth, RandomData
 from benchmarks.gate import Call, Work, check, nbytes
 from benchmarks.machine import DEVICE, machine_record
 from benchmarks.timing import MOST_ROUNDS, Rotation, how_many, seconds_of
-from vml_fast.ops import resolve
+from vml_fast.ops import OPS, resolve
+from vml_fast.ops.fastest import describe
 
 MakeWork = Callable[[Case, RandomData], Work]
 
@@ -62,6 +63,10 @@ class OpBenchmark:
         turns = rotation(call, lambda: make(self.case, self.data), self.data, timed=timed)
         time_rotation(self.benchmark, turns)
         self.benchmark.extra_info.update(machine_record(), bytes=moved, sets=turns.count)
+        if (position := OPS[op].image) is not None:
+            about = describe(work.arguments[position])
+            names = ("dtype", "memory_format", "elements")
+            self.benchmark.extra_info["image"] = dict(zip(names, about, strict=True))
         if timed:
             self._rates(moved, work.flops)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,12 +109,12 @@ def speed_up(measured: Measured, backend: str) -> float:
     return median(measured["reference"]) / median(measured[backend])
 
 
-def ranking(by_case: dict[Case, Measured]) -> list[str]:
-    """Backends of an op, fastest first; those missing from some case are left out."""
-    common = set.intersection(*(set(measured) for measured in by_case.values()))
+def ranking(cases: Collection[Measured]) -> list[str]:
+    """Backends by the geometric mean of their times; those missing from some case are left out."""
+    common = set.intersection(*(set(measured) for measured in cases))
 
     def log_time(backend: str) -> float:
-        return math.fsum(math.log(median(measured[backend])) for measured in by_case.values())
+        return math.fsum(math.log(median(measured[backend])) for measured in cases)
 
     return sorted(common, key=log_time)
 

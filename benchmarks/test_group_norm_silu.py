@@ -6,6 +6,7 @@ Feature maps have a quarter of the image's height and width, and 128 channels in
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -78,5 +79,6 @@ def test_group_norm_silu_backward(op_benchmark: OpBenchmark) -> None:
     op_benchmark("group_norm_silu_backward", backward_work)
 
 
+@pytest.mark.every_format
 def test_group_norm_silu(op_benchmark: OpBenchmark) -> None:
     op_benchmark("group_norm_silu", both_work, wrap=both)

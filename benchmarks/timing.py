@@ -14,6 +14,7 @@ Turn = Callable[[int], Any]
 ROUND_SECONDS = 0.02
 CASE_SECONDS = 0.4
 SWEEP_SECONDS = 0.4
+MOST_SETS = 500
 FEWEST_ROUNDS, MOST_ROUNDS = 3, 40
 
 
@@ -110,6 +111,10 @@ class Rotation:
 
 
 def how_many(covered: int, bytes_per_call: int, seconds_per_call: float) -> int:
-    """Sets of operands that cover this much memory; fewer if a circle would take too long."""
-    wanted = -(-covered // max(bytes_per_call, 1))
+    """Sets of operands that cover this much memory; fewer if a circle would take too long.
+
+    Small operands stay in the cache in a solve too, and making millions of them would take longer
+    than timing.
+    """
+    wanted = min(-(-covered // max(bytes_per_call, 1)), MOST_SETS)
     return max(2, min(wanted, int(SWEEP_SECONDS / max(seconds_per_call, 1e-6))))

@@ -12,11 +12,13 @@ PARAMETERS = {"size": 256, "batch": 8, "dtype": "float32", "memory_format": "nch
 
 def op_entry(op: str, backend: str, seconds: float, **parameters: Any) -> dict[str, Any]:
     """One case of one op."""
+    params = {**PARAMETERS, **parameters, "backend": backend}
+    image = {"dtype": "float32", "memory_format": "nchw", "elements": 3 * params["size"] ** 2}
     return {
         "group": op,
         "name": f"test_{op}",
-        "params": {**PARAMETERS, **parameters, "backend": backend},
-        "extra_info": {"share_of_copy_bandwidth": 0.25 / seconds},
+        "params": params,
+        "extra_info": {"share_of_copy_bandwidth": 0.25 / seconds, "image": image},
         "stats": {"median": seconds},
     }
 

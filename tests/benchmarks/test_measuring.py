@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.cases import Case, cases, of_the_state, planar
+from benchmarks.cases import Case, cases, every_format, of_the_state, planar
 from benchmarks.claims import Claim
 from benchmarks.data import RandomData
 from benchmarks.gate import Work, check, nbytes
 from benchmarks.machine import cache_bytes, machine_tag
-from benchmarks.timing import FEWEST_ROUNDS, MOST_ROUNDS, Rotation, how_many
+from benchmarks.timing import FEWEST_ROUNDS, MOST_ROUNDS, MOST_SETS, Rotation, how_many
 
 CASE = Case(8, 2, "bfloat16", "channels_last")
 
@@ -75,6 +75,7 @@ def test_a_rotation_goes_round_and_keeps_each_result() -> None:
 def test_sets_cover_the_cache_unless_that_takes_too_long() -> None:
     assert how_many(1000, 100, 1e-6) == 10
     assert how_many(1000, 10**6, 1e-6) == 2
+    assert how_many(10**9, 10, 1e-6) == MOST_SETS
     assert how_many(10**9, 1, 0.1) == 4
 
 
@@ -98,9 +99,10 @@ def test_operands_larger_than_the_block_enlarge_it() -> None:
 
 def test_cases() -> None:
     assert len(cases("full", "cpu")) == 36
-    assert {case.size for case in cases("default", "cpu")} == {64, 256, 1024}
+    assert {case.size for case in cases("default", "cpu")} == {16, 64, 256, 1024}
     assert {case.dtype for case in of_the_state(cases("default", "cuda"))} == {"float32"}
     assert len(planar(cases("tiny", "cpu"))) == 1
+    assert len(every_format(cases("tiny", "cpu"))) == 4
 
 
 @pytest.mark.parametrize(

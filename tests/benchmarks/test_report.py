@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from benchmarks import fastest, report
-from benchmarks.records import load
+from benchmarks.records import Measured, load
 from tests.benchmarks.records import write_records
-from vml_fast.ops.backends import FASTEST
+from vml_fast.ops.fastest import FASTEST, rules
 
 
 @pytest.fixture
@@ -57,19 +57,51 @@ def test_backends_are_ranked_over_all_cases(results: Path) -> None:
     table = json.loads(FASTEST.read_text())
     machine = load(results / "some-machine")
     found = fastest.with_measurements(table, machine)
-    assert found["cpu"]["ops"]["mask_bracket"] == ["cpp", "reference"]
-    assert found["cpu"]["ops"]["update"] == ["reference", "cpp"]
+    assert found["cpu"]["ops"]["mask_bracket"] == [{"order": ["cpp", "reference"]}]
+    assert found["cpu"]["ops"]["update"][-1] == {"order": ["reference", "cpp"]}
     assert found["cpu"]["measured_on"] == "Some Processor, 2 threads, torch 2.13.0"
     assert found["cuda"] == table["cuda"]
 
 
-def test_the_written_table_is_read_back(results: Path, tmp_path: Path) -> None:
+def test_other_sizes_and_formats_have_rules_of_their_own() -> None:
+    """Times of (reference, cpp) per format and size; less than 5 % does not count."""
+
+    def case(elements: int, reference: float, cpp: float, dtype: str = "float32") -> Measured:
+        image = {"dtype": dtype, "memory_format": "nchw", "elements": elements}
+        return {
+            name: {"stats": {"median": seconds}, "extra_info": {"image": image}}
+            for name, seconds in (("reference", reference), ("cpp", cpp))
+        }
+
+    cases = [
+        case(100_000, 8.0, 1.0),
+        case(10, 1.0, 2.0),
+        case(1000, 1.0, 1.04),
+        case(10, 4.0, 1.0, "bfloat16"),
+    ]
+    about = {"dtype": "float32", "memory_format": "nchw"}
+    assert fastest.rules(cases) == [
+        {"order": ["reference", "cpp"], **about, "elements": 100},
+        {"order": ["cpp", "reference"], **about, "elements": None},
+        {"order": ["cpp", "reference"]},
+    ]
+    assert fastest.rules(cases[::3]) == [{"order": ["cpp", "reference"]}]
+
+
+def test_the_written_table_is_read_back(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     copy = tmp_path / "fastest.json"
     copy.write_text(FASTEST.read_text())
     given = ["--results", str(results), "--machine", "some-machine", "--table", str(copy)]
     fastest.main(given)
-    assert json.loads(copy.read_text())["cpu"]["ops"]["update"] == ["reference", "cpp"]
-    assert '"update": ["reference", "cpp"]' in copy.read_text()
+    written = json.loads(copy.read_text())
+    assert '"order": ["reference", "cpp"]}' in copy.read_text()
+    monkeypatch.setattr("vml_fast.ops.fastest._table", lambda: written)
+    small, large, rest = rules("update", "cpu")
+    assert small.order == ("cpp", "reference") and small.elements == 49152
+    assert large.order == rest.order == ("reference", "cpp") and large.elements is None
+    assert (small.dtype, small.memory_format) == ("float32", "nchw")
 
 
 def test_a_foreign_file_among_the_records_is_refused(results: Path) -> None:

@@ -21,7 +21,7 @@ from tests.ops import helpers
 from tests.ops.helpers import kernels
 from tests.solvers.problems import problem
 from vml_fast.errors import BackendUnavailable, InputError
-from vml_fast.ops import BACKENDS, OPS, availability, backends, native, resolve
+from vml_fast.ops import BACKENDS, OPS, availability, backends, fastest, native, resolve
 
 pytestmark = pytest.mark.skipif(
     "VML_FAST_TEST_LIBRARY" in os.environ, reason="another build of the ops is being tested"
@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = {"cpp": "csrc/cpu/{}.cpp", "cuda": "csrc/cuda/{}.cu", "triton": "kernels/{}.py"}
 """Where a backend keeps an op."""
 
-NOT_OPS = {"__init__", "backends", "coefficients", "native", "philox"}
+NOT_OPS = {"__init__", "backends", "coefficients", "fastest", "native", "philox"}
 """Files of vml_fast/ops that serve the ops."""
 
 backends._register_ops()
@@ -169,37 +169,12 @@ def test_a_float64_state_is_for_the_reference_alone(
     assert not OPS["fwht"].any_dtype and OPS["group_norm_silu"].any_dtype
 
 
-def test_auto_takes_the_fastest_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the table of the op, else the default of the device, else the reference."""
-    taken: list[str] = []
-    monkeypatch.setattr(backends, "_implementation", lambda op, backend: taken.append(backend))
-    monkeypatch.setattr(backends, "_why_not", lambda backend, _: {"cpp": "no"}.get(backend))
-    table = {
-        "cpu": {"default": ["cpp", "triton", "reference"], "ops": {"update": ["reference", "cpp"]}}
-    }
-    monkeypatch.setattr(backends, "_fastest", lambda: table)
-    for name, device in (("fwht", "cpu"), ("update", "cpu"), ("fwht", "cuda")):
-        resolve(name, "auto", device)
-    # "cpp" cannot run, update has a list of its own, nothing was measured for "cuda"
-    assert taken == ["triton", "reference", "reference"]
-
-
 def test_auto_falls_back_to_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VML_FAST_BACKEND", raising=False)
     monkeypatch.setattr(native, "load_cpu", lambda: "not built")
     for name, op in OPS.items():
         assert resolve(name, "auto", "cpu") is op.reference
         assert resolve(name, "auto", "meta") is op.reference
-
-
-def test_the_table_of_the_fastest_names_ops_and_backends() -> None:
-    table = json.loads(backends.FASTEST.read_text(encoding="utf-8"))
-    assert set(table) == {"cpu", "cuda"}
-    for kind, allowed in (("cpu", {"cpp", "reference"}), ("cuda", set(BACKENDS) - {"cpp"})):
-        assert isinstance(table[kind]["measured_on"], str) and table[kind]["measured_on"]
-        assert set(table[kind]["ops"]) <= set(OPS)
-        for order in (table[kind]["default"], *table[kind]["ops"].values()):
-            assert set(order) <= allowed and len(set(order)) == len(order)
 
 
 def test_the_environment_stands_in_for_auto(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +185,7 @@ def test_the_environment_stands_in_for_auto(monkeypatch: pytest.MonkeyPatch) -> 
         assert resolve("fwht", "auto", "cpu") == wish
         assert resolve("fwht", "cpp", "cpu") == "cpp"  # a name given in code counts more
     monkeypatch.setenv("VML_FAST_BACKEND", "auto")
-    assert resolve("fwht", "auto", "cpu") == backends.preference("fwht", "cpu")[0]
+    assert resolve("fwht", "auto", "cpu") == fastest.rules("fwht", "cpu")[0].order[0]
 
 
 def test_names_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:

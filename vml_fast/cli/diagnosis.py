@@ -13,6 +13,7 @@ from rich.text import Text
 from vml_fast.cli.environment import package_versions, processor_name
 from vml_fast.denoisers.loading import EMBEDDED, PRIORS
 from vml_fast.ops.backends import availability
+from vml_fast.ops.fastest import measured_on, summary
 
 SPEED_FEATURES = ("avx", "amx", "fma", "f16c", "neon", "asimd", "sve", "bf16", "i8mm")
 """Prefixes of the instruction sets that decide how fast a restoration is."""
@@ -59,10 +60,12 @@ def gpu_rows() -> list[Row]:
 
 
 def backend_rows() -> list[Row]:
-    """Each backend: available, or why not."""
+    """Each backend: available, or why not; and by which measurements "auto" chooses."""
     rows: list[Row] = []
     for name, reason in availability().items():
         rows.append((name, "available" if reason is None else reason, NO if reason else YES))
+    for kind in ("cpu", "cuda"):
+        rows.append((f"auto on {kind}", f"{summary(kind)}; {measured_on(kind)}", ""))
     wish = os.environ.get("VML_FAST_BACKEND")
     return rows if wish is None else [*rows, ("VML_FAST_BACKEND", wish, "")]
 

@@ -8,8 +8,8 @@ A solver resolves its ops once, when it is built:
     v, cotangent = bracket(raw, x, y, mask, coefficients)
 
 An explicit backend that cannot run raises `BackendUnavailable` with the reason. "auto" takes the
-fastest available one by the measured table `fastest.json`; the environment variable
-VML_FAST_BACKEND stands in for "auto".
+fastest available one by the measured table (`vml_fast.ops.fastest`), for a few ops by the dtype,
+layout and size of each image; the environment variable VML_FAST_BACKEND stands in for "auto".
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,13 +26,11 @@ from typing import Any
 import torch
 
 from vml_fast.errors import BackendUnavailable, InputError
-from vml_fast.ops import native
+from vml_fast.ops import fastest, native
 
 BACKENDS = ("reference", "cpp", "triton", "cuda")
 NATIVE_DTYPE = torch.float32
 """The compiled and Triton ops keep state and data term in this precision."""
-
-FASTEST = Path(__file__).parent / "fastest.json"
 
 Implementation = Callable[..., Any]
 
@@ -52,6 +49,8 @@ class Op:
             of a few samples in the cache.
         home: the file, in every place, that holds the op; usually its own name.
         any_dtype: the native versions take float64 as well.
+        image: position of the argument whose dtype, layout and size may decide which backend is
+            fastest; None if there is no such argument.
     """
 
     name: str
@@ -61,6 +60,7 @@ class Op:
     native: tuple[str, ...] = ()
     home: str = ""
     any_dtype: bool = False
+    image: int | None = 0
 
     def is_composed(self, backend: str) -> bool:
         """Whether the backend builds the op from others."""
@@ -79,9 +79,10 @@ def register(
     native: tuple[str, ...] = (),
     home: str = "",
     any_dtype: bool = False,
+    image: int | None = 0,
 ) -> Op:
     """Enter an op into the registry; each file of `vml_fast/ops/` does this once per op."""
-    op = Op(name, reference, fake, build, native, home or name, any_dtype)
+    op = Op(name, reference, fake, build, native, home or name, any_dtype, image)
     OPS[name] = op
     return op
 
@@ -131,10 +132,7 @@ def resolve(
         if reason:
             raise BackendUnavailable(f"backend {wish!r} cannot run {name}: {reason}")
         return _implementation(op, wish)
-    for candidate in preference(name, kind):
-        if _why_not_op(op, candidate, kind, dtype) is None:
-            return _implementation(op, candidate)
-    return op.reference
+    return _fastest(op, kind, dtype)
 
 
 def check_backend(backend: str) -> str:
@@ -148,15 +146,16 @@ def check_backend(backend: str) -> str:
     return wish
 
 
-def preference(name: str, kind: str) -> tuple[str, ...]:
-    """Backends for one op on one kind of device ("cpu", "cuda"), fastest first, as measured."""
-    table = _fastest().get(kind, {})
-    return tuple(table.get("ops", {}).get(name, table.get("default", ["reference"])))
-
-
-@functools.cache
-def _fastest() -> dict[str, Any]:
-    return json.loads(FASTEST.read_text(encoding="utf-8"))
+def _fastest(op: Op, kind: str, dtype: torch.dtype) -> Implementation:
+    """What runs fastest here by the measured table."""
+    names = {
+        rule: next((b for b in rule.order if _why_not_op(op, b, kind, dtype) is None), "reference")
+        for rule in fastest.rules(op.name, kind)
+    }
+    made = {name: _implementation(op, name) for name in dict.fromkeys(names.values())}
+    if len(made) == 1 or op.image is None:
+        return made[list(names.values())[-1]]
+    return fastest.by_image([(rule, made[name]) for rule, name in names.items()], op.image)
 
 
 def _why_not(backend: str, kind: str | None) -> str | None:

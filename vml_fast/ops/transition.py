@@ -60,4 +60,6 @@ def fake_words(elements: int, seed: Tensor, sample: Tensor, draw: Tensor) -> Ten
 
 
 OP = register("transition", transition, fake=fake)
-WORDS = register("philox_words", philox_words, fake=fake_words, home="transition", any_dtype=True)
+WORDS = register(
+    "philox_words", philox_words, fake=fake_words, home="transition", any_dtype=True, image=None
+)

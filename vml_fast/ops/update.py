@@ -32,4 +32,4 @@ def fake(x: Tensor, v: Tensor, gradient: Tensor, u: Tensor, coefficients: Tensor
     """Nothing is returned: x and u are overwritten."""
 
 
-OP = register("update", update, fake=fake)
+OP = register("update", update, fake=fake, image=2)
