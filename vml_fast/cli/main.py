@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from vml_fast.cli.bench import bench
 from vml_fast.cli.degrade import degrade
 from vml_fast.cli.doctor import doctor
 from vml_fast.cli.evaluate import app as evaluate
@@ -59,6 +60,7 @@ def options(
 
 app.command()(restore)
 app.command()(degrade)
+app.command()(bench)
 app.command()(profile)
 app.add_typer(evaluate, name="evaluate")
 app.command()(doctor)

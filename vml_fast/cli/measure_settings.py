@@ -67,3 +67,11 @@ class MeasureSettings:
     def record(self) -> dict[str, Any]:
         """As JSON."""
         return asdict(self)
+
+
+def describe(settings: MeasureSettings) -> str:
+    """What is solved, in words."""
+    return (
+        f"{settings.prior}, {settings.task}, {settings.method}, batch {settings.batch_size}, "
+        f"{settings.steps} × {settings.inner_steps} steps"
+    )

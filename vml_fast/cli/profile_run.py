@@ -11,7 +11,7 @@ from rich.console import Console
 
 from vml_fast.cli.checks import check_name
 from vml_fast.cli.environment import execution
-from vml_fast.cli.measure_settings import MeasureSettings
+from vml_fast.cli.measure_settings import MeasureSettings, describe
 from vml_fast.cli.tables import markdown, print_table
 from vml_fast.denoisers import accelerate
 from vml_fast.denoisers.precision import DTYPES
@@ -151,14 +151,6 @@ class ProfileRun:
         kernels = [kernel._replace(name=shorten(kernel.name)) for kernel in kernels]
         print_table(console, "\nTop kernels", KERNEL_COLUMNS, kernel_rows(kernels))
         console.print(f"wrote {self.output / TRACE}, {RECORD}, {PAGE}", soft_wrap=True)
-
-
-def describe(settings: MeasureSettings) -> str:
-    """What is solved, in words."""
-    return (
-        f"{settings.prior}, {settings.task}, {settings.method}, batch {settings.batch_size}, "
-        f"{settings.steps} × {settings.inner_steps} steps"
-    )
 
 
 def ratio_note(ratio: Ratio | None) -> list[str]:

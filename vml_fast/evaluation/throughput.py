@@ -1,0 +1,264 @@
+"""How fast a solve is, each acceleration added one at a time, against plain PyTorch."""
+
+from __future__ import annotations
+
+import inspect
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vml_fast.denoisers import accelerate
+from vml_fast.denoisers.precision import has_fast_bfloat16
+from vml_fast.evaluation.memory import in_use, peak_bytes
+from vml_fast.evaluation.profiling import seconds_of
+from vml_fast.evaluation.workload import Workload
+from vml_fast.solvers import VMLMAP, Result
+
+EXACT, ROUNDED = 1e-4, 0.1
+"""Largest relative RMS difference of images to the reference's: in float32 on a CPU, and where
+bfloat16 or TF32 rounds every product."""
+
+Say = Callable[[str], object]
+
+
+class Rung(NamedTuple):
+    """One step of the ladder; it keeps what the steps before it added.
+
+    Attributes:
+        key: its name as an option.
+        label: its name in tables and charts.
+        dtype: of the accelerated network; None for the network as it was trained.
+        compile: whether the network is compiled.
+        cuda_graph: whether the inner step is captured.
+    """
+
+    key: str
+    label: str
+    dtype: str | None = None
+    compile: bool = False
+    cuda_graph: bool = False
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether it is `vml_fast.reference`, the before of every ratio."""
+        return self.key == REFERENCE
+
+
+REFERENCE, FUSED, NETWORK, BFLOAT16, COMPILE, GRAPH = KEYS = (
+    "reference", "fused", "network", "bfloat16", "compile", "cuda-graph",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """What can be compared here.
+
+    Attributes:
+        rungs: in order, the reference first.
+        left_out: key of a rung to the reason why it is not among them.
+    """
+
+    rungs: tuple[Rung, ...]
+    left_out: dict[str, str]
+
+
+@dataclass
+class Measurement:
+    """What one rung took.
+
+    Attributes:
+        rung: which.
+        seconds: of one whole solve, one per repeat.
+        first_seconds: of preparing the network and the first solve.
+        extra_bytes: the most memory that a solve takes on top of what was held before the rung was
+            prepared (the prior itself); None where the system does not tell.
+        difference: relative RMS difference of the images to the reference's.
+    """
+
+    rung: Rung
+    seconds: list[float] = field(default_factory=list)
+    first_seconds: float = 0.0
+    extra_bytes: int | None = None
+    difference: float = 0.0
+
+    @property
+    def median(self) -> float:
+        """Seconds of a solve."""
+        return statistics.median(self.seconds)
+
+    @property
+    def warm_up_seconds(self) -> float:
+        """What the first solve took longer: conversion, compilation, capture, caches."""
+        return max(0.0, self.first_seconds - self.median)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The whole ladder on one workload.
+
+    Attributes:
+        measured: the rungs that ran, the reference first.
+        left_out: key of every other one to the reason.
+        batch: B.
+        passes: inner steps of a solve, N K.
+    """
+
+    measured: list[Measurement]
+    left_out: dict[str, str]
+    batch: int
+    passes: int
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One record per rung, as JSON."""
+        reference = self.measured[0].median
+        return [
+            {
+                "key": found.rung.key,
+                "label": found.rung.label,
+                "seconds": found.median,
+                "repeats": found.seconds,
+                "speed_up": reference / found.median,
+                "images_per_second": self.batch / found.median,
+                "milliseconds_per_inner_step": 1e3 * found.median / self.passes,
+                "warm_up_seconds": found.warm_up_seconds,
+                "extra_bytes": found.extra_bytes,
+                "difference": found.difference,
+            }
+            for found in self.measured
+        ]
+
+
+def ladder(device: torch.device, skip: Sequence[str] = ()) -> Ladder:
+    """The rungs that make sense on a device.
+
+    Args:
+        device: where the solves run.
+        skip: keys to leave out; the reference cannot be.
+    """
+    reasons = dict.fromkeys(set(skip) - {REFERENCE}, "not asked for")
+    known = inspect.signature(VMLMAP).parameters
+    if not has_fast_bfloat16(device):
+        reasons.setdefault(BFLOAT16, "this device has no fast bfloat16 arithmetic")
+    if "compile" not in known:
+        reasons.setdefault(COMPILE, "this version does not compile")
+    if device.type != "cuda" or "cuda_graph" not in known:
+        reasons.setdefault(GRAPH, "there is no CUDA device")
+    dtype = None if NETWORK in reasons else "float32"
+    best = dtype if BFLOAT16 in reasons else "bfloat16"
+    compiled = COMPILE not in reasons
+    rungs = (
+        Rung(REFERENCE, "plain PyTorch"),
+        Rung(FUSED, "+ fused ops"),
+        Rung(NETWORK, "+ fused network", dtype),
+        Rung(BFLOAT16, "+ bfloat16", best),
+        Rung(COMPILE, "+ torch.compile", best, compile=True),
+        Rung(GRAPH, "+ CUDA graph", best, compile=compiled, cuda_graph=True),
+    )
+    ordered = {key: reasons[key] for key in KEYS if key in reasons}
+    return Ladder(tuple(rung for rung in rungs if rung.key not in reasons), ordered)
+
+
+def prepare(workload: Workload, rung: Rung, backend: str = "auto") -> Callable[[], Tensor]:
+    """The solve of a rung, ready to run: a function that returns the images.
+
+    Args:
+        workload: what is solved.
+        rung: how.
+        backend: of the fused ops.
+    """
+    if rung.is_reference:
+        return workload.reference
+    denoiser = workload.denoiser
+    if rung.dtype is not None:
+        denoiser = accelerate(denoiser, rung.dtype)
+    wanted = {"compile": rung.compile, "cuda_graph": rung.cuda_graph}
+    known = inspect.signature(VMLMAP).parameters
+    options = {name: value for name, value in wanted.items() if name in known}
+    solver = workload.solver(denoiser, backend=backend, **options)
+
+    def solve() -> Tensor:
+        result: Result = solver.solve(workload.y)
+        return torch.as_tensor(result.image)
+
+    return solve
+
+
+def relative_difference(found: Tensor, truth: Tensor) -> float:
+    """RMS of the difference over the RMS of the truth."""
+    return float((found.double() - truth.double()).norm() / truth.double().norm())
+
+
+def tolerance(rung: Rung, device: torch.device) -> float:
+    """How far the images of a rung may be from the reference's."""
+    return EXACT if device.type == "cpu" and rung.dtype in (None, "float32") else ROUNDED
+
+
+def compare(
+    workload: Workload,
+    chosen: Ladder,
+    *,
+    repeats: int,
+    backend: str = "auto",
+    say: Say = lambda text: None,
+) -> Comparison:
+    """Time every rung; the repeats of all of them alternate.
+
+    A rung whose images differ from the reference's, or that cannot run, is left out with the
+    reason.
+
+    Args:
+        workload: what is solved.
+        chosen: which rungs.
+        repeats: timed solves of each, at least 1.
+        backend: of the fused ops.
+        say: told what is going on.
+    """
+    device = workload.y.device
+    left_out = dict(chosen.left_out)
+    running: list[tuple[Measurement, Callable[[], Tensor]]] = []
+    truth: Tensor | None = None
+    for rung in chosen.rungs:
+        say(f"{rung.label}: first solve")
+        try:
+            measurement, solve, image = _first(workload, rung, backend)
+        except RuntimeError as error:  # out of memory, or the compiler's own
+            if rung.is_reference:
+                raise
+            left_out[rung.key] = str(error).strip().splitlines()[0]
+            continue
+        truth = image if truth is None else truth
+        measurement.difference = relative_difference(image, truth)
+        if not measurement.difference <= tolerance(rung, device):
+            left_out[rung.key] = f"its images differ by {measurement.difference:.1e}"
+            continue
+        running.append((measurement, solve))
+    for repeat in range(repeats):
+        for measurement, solve in running:
+            say(f"{measurement.rung.label}: {repeat + 1} of {repeats}")
+            measurement.seconds.append(seconds_of(solve, device))
+    passes = workload.steps * workload.inner_steps
+    return Comparison([found for found, _ in running], left_out, workload.batch, passes)
+
+
+def _first(
+    workload: Workload, rung: Rung, backend: str
+) -> tuple[Measurement, Callable[[], Tensor], Tensor]:
+    """Prepare a rung, solve once to warm up and once more for its memory."""
+    device = workload.y.device
+    before = in_use(device)
+    kept: list[Any] = []
+
+    def begin() -> None:
+        kept.append(prepare(workload, rung, backend))
+        kept.append(kept[0]())
+
+    measurement = Measurement(rung, first_seconds=seconds_of(begin, device))
+    solve, image = kept
+    peak = peak_bytes(solve, device)
+    if before is not None and peak is not None:
+        measurement.extra_bytes = max(0, peak - before)
+    return measurement, solve, image
