@@ -1,43 +1,38 @@
 // Any operator: v = alpha term + beta_null (D - x) from a term that is already computed.
-#include <torch/csrc/stable/library.h>
-
 #include "cuda/bracket.cuh"
+#include "cuda/pointwise.cuh"
 
 namespace vml_fast::cuda {
 
 namespace {
 
-struct GivenTerm {
-  Image<const float> term;
+struct GeneralBracket {
+  template <typename T>
+  using In = Types<T, float, float>;  // raw, x, term
+  template <typename T>
+  using Out = Types<float, T>;  // v, cotangent
+  static constexpr int kInner = 3;
+  static constexpr bool kNetwork = true;
 
-  using Loaded = Group<float>;
+  Table coefficients;
 
-  __device__ float value(const Place& p, float, float prior, const Coefficients& c) const {
-    return c.alpha * term.at(p) + c.beta_null * prior;
+  __device__ __forceinline__ Coefficients scalars(int64_t b) const {
+    return coefficients_of(coefficients, b);
   }
-  bool can_group(const Extent&) const { return true; }
-  __device__ Loaded load(uint32_t b, uint32_t index, const Extent& e) const {
-    return load_group(term.data, int64_t{b} * e.sample() + index);
-  }
-  __device__ float grouped_value(const Loaded& loaded, int i, float, float prior,
-                                 const Coefficients& c) const {
-    return c.alpha * loaded.get(i) + c.beta_null * prior;
+
+  static __device__ __forceinline__ void apply(const Coefficients& c, const float (&in)[3],
+                                               float (&out)[2]) {
+    const float prior = c.denoised(in[0], in[1]) - in[1];
+    finish_bracket(c, c.alpha * in[2] + c.beta_null * prior, out);
   }
 };
 
 }  // namespace
 
-Bracket general_bracket(const Tensor& raw, const Tensor& x, const Tensor& term,
-                        const Tensor& coefficients) {
-  check_bracket(raw, x, coefficients);
-  check_like_state(term, x, "term");
-  const Bracket outputs = empty_bracket(raw, x);
-  fill_bracket(outputs, raw, x, coefficients, term, GivenTerm{Image<const float>(term)});
-  return outputs;
+void launch_general_bracket(const Shape& shape, const BracketViews& views, const View& term,
+                            const Table& coefficients, Stream stream) {
+  run_pointwise<GeneralBracket>(shape, {{views.raw, views.x, term}, {views.v, views.cotangent}},
+                                {coefficients}, views.raw.element, stream);
 }
 
 }  // namespace vml_fast::cuda
-
-STABLE_TORCH_LIBRARY_IMPL(vml_fast, VML_FAST_CUDA_KEY, m) {
-  m.impl("general_bracket", TORCH_BOX(&vml_fast::cuda::general_bracket));
-}

@@ -1,385 +1,345 @@
-// GroupNorm + scale-shift + SiLU, and its gradient with respect to the input.
-//
-// A sum kernel reduces pieces of pixels to two numbers per channel, a small kernel combines them
-// per group into constants per channel, and an apply kernel makes the result: every large tensor is
-// read twice and written once, in whole lines in both memory formats.
-#include <torch/csrc/stable/library.h>
-
+// GroupNorm + scale-shift + SiLU, and its gradient with respect to the input: one launch each.
 #include <cmath>
-#include <optional>
-#include <tuple>
-#include <utility>
+#include <initializer_list>
+#include <numeric>
 
-#include "cuda/image.cuh"
+#include "cuda/group_norm_lines.cuh"
 
 namespace vml_fast::cuda {
 
 namespace {
 
-constexpr uint32_t kLanes = 32;   // channels (interleaved) or pixels (planar) side by side in a block
-constexpr uint32_t kRows = 8;     // the other direction
-constexpr uint32_t kPiece = 512;  // pixels of a sum
+constexpr int kMostNormThreads = 512;
 
-template <typename T>
-using Precise = std::conditional_t<std::is_same_v<T, double>, double, float>;
-
-__device__ inline float exponential(float x) { return expf(x); }
-__device__ inline double exponential(double x) { return exp(x); }
-
-// A dense image whose channels or whose pixels are adjacent.
-struct Layout {
-  uint32_t samples, channels, pixels, groups;
-  bool interleaved;
-
-  __host__ __device__ uint32_t per_group() const { return channels / groups; }
-  __host__ __device__ uint32_t pieces() const { return (pixels + kPiece - 1) / kPiece; }
-  __host__ __device__ uint32_t sample() const { return channels * pixels; }
-  __device__ int64_t index(uint32_t b, uint32_t c, uint32_t p) const {
-    const int64_t start = int64_t{b} * sample();
-    return start + (interleaved ? int64_t{p} * channels + c : int64_t{c} * pixels + p);
-  }
-};
-
-// z = (x - mean) gain + offset, per sample and channel.
-template <typename A>
-struct Constants {
-  A mean, rstd, gain, offset;
-};
-
-// Parameters in any floating type.
-struct Parameter {
-  const void* data = nullptr;
-  ScalarType type = ScalarType::Float;
-  int64_t sample_stride = 0, channel_stride = 0;
-
-  explicit Parameter(const std::optional<Tensor>& tensor) {
-    if (!tensor.has_value()) return;
-    data = tensor->data_ptr();
-    type = tensor->scalar_type();
-    const int64_t last = tensor->dim() - 1;
-    channel_stride = tensor->stride(last);
-    sample_stride = last == 1 ? tensor->stride(0) : 0;
-  }
-
-  template <typename A>
-  __device__ A at(uint32_t b, uint32_t c) const {
-    if (data == nullptr) return A(0);
-    const int64_t i = b * sample_stride + c * channel_stride;
-    switch (type) {
-      case ScalarType::BFloat16:
-        return static_cast<A>(static_cast<float>(static_cast<const BFloat16*>(data)[i]));
-      case ScalarType::Half:
-        return static_cast<A>(static_cast<float>(static_cast<const Half*>(data)[i]));
-      case ScalarType::Double:
-        return static_cast<A>(static_cast<const double*>(data)[i]);
-      default:
-        return static_cast<A>(static_cast<const float*>(data)[i]);
-    }
-  }
-};
-
-struct ScaleShift {
-  Parameter weight, bias, scale, shift;
-
-  template <typename A>
-  __device__ A gain(uint32_t b, uint32_t c) const {
-    return weight.at<A>(b, c) * (A(1) + scale.at<A>(b, c));
-  }
-  template <typename A>
-  __device__ A offset(uint32_t b, uint32_t c) const {
-    return bias.at<A>(b, c) * (A(1) + scale.at<A>(b, c)) + shift.at<A>(b, c);
-  }
-};
-
-// gradient silu'(z).
-template <typename A>
-__device__ A through_silu(A gradient, A z) {
-  const A s = A(1) / (A(1) + exponential(-z));
-  return gradient * s * (A(1) + z * (A(1) - s));
+__device__ __forceinline__ float sigmoid(float z) {
+  return __fdividef(1.0f, 1.0f + __expf(-z));
+}
+__device__ __forceinline__ double sigmoid(double z) {
+  return 1.0 / (1.0 + exp(-z));
 }
 
-// What the forward pass sums: x - first and its square, `first` the channel's first value.
-template <typename T>
-struct Moments {
-  using A = Precise<T>;
-  const T* x;
+// A number of a group, counted from the first of the part: moments are taken about it, so that no
+// digits are lost where the mean is large against the spread.
+template <typename Real>
+__device__ __forceinline__ Real reference(const Job& job, const NormPart& part, uint32_t g) {
+  const int64_t channel = part.first + g * job.tiling.per_group;
+  return load_number<Real>(job.x.data, job.x.element, part.b * job.x.batch + channel * job.x.outer);
+}
 
-  __device__ A reference(const Layout& l, uint32_t b, uint32_t c) const {
-    return static_cast<A>(x[l.index(b, c, 0)]);
+// Sums of each group's numbers about its reference, and of their squared deviations from the
+// block's mean, over the block (Welford 1962): room.first and room.second.
+template <typename Access>
+__device__ __forceinline__ void find_moments(const Access& access, const Job& job,
+                                             const NormPart& part, const Room<Access>& room) {
+  using Real = typename Access::Real;
+  constexpr int kValues = Access::kValues;
+  Real zero[kValues], mean[kValues] = {}, spread[kValues] = {};
+#pragma unroll
+  for (int i = 0; i < kValues; ++i) {
+    zero[i] = reference<Real>(job, part, group_of(access, job.tiling, i));
   }
-  __device__ void add(A sums[2], int64_t i, A first, const Constants<A>&) const {
-    const A d = static_cast<A>(x[i]) - first;
-    sums[0] += d;
-    sums[1] += d * d;
-  }
-};
-
-// What the backward pass sums: dz and dz (x - mean).
-template <typename T, typename G>
-struct GradientSums {
-  using A = Precise<T>;
-  const T* x;
-  const G* gradient;
-  bool activation;
-
-  __device__ A reference(const Layout&, uint32_t, uint32_t) const { return A(0); }
-  __device__ void add(A sums[2], int64_t i, A, const Constants<A>& k) const {
-    const A d = static_cast<A>(x[i]) - k.mean;
-    const A g = static_cast<A>(gradient[i]);
-    const A dz = activation ? through_silu(g, d * k.gain + k.offset) : g;
-    sums[0] += dz;
-    sums[1] += dz * d;
-  }
-};
-
-// sums[((b * pieces + piece) * channels + c) * 2 + {0, 1}]. A block is kLanes x kRows threads; its
-// lanes are channels or pixels, whichever are adjacent in memory.
-template <typename Terms, typename A>
-__global__ void sum_kernel(Layout l, Terms terms, const Constants<A>* constants, A* sums) {
-  __shared__ A partial[kRows][kLanes][2];
-  const uint32_t piece = blockIdx.x, b = blockIdx.z;
-  const uint32_t begin = piece * kPiece;
-  const uint32_t end = begin + kPiece < l.pixels ? begin + kPiece : l.pixels;
-  const uint32_t lane = threadIdx.x, row = threadIdx.y;
-  const uint32_t c = l.interleaved ? blockIdx.y * kLanes + lane : blockIdx.y * kRows + row;
-  A own[2] = {A(0), A(0)};
-  if (c < l.channels) {
-    const Constants<A> k = constants == nullptr ? Constants<A>{} : constants[b * l.channels + c];
-    const A first = terms.reference(l, b, c);
-    const uint32_t step = l.interleaved ? kRows : kLanes;
-    for (uint32_t p = begin + (l.interleaved ? row : lane); p < end; p += step) {
-      terms.add(own, l.index(b, c, p), first, k);
+#pragma unroll 4
+  for (uint32_t k = 0; k < access.steps; ++k) {
+    Real x[kValues];
+    access.load(job.x, k, x);
+    const Real share = Real(1) / static_cast<Real>(k + 1);
+#pragma unroll
+    for (int i = 0; i < kValues; ++i) {
+      const Real value = x[i] - zero[i], difference = value - mean[i];
+      mean[i] += difference * share;
+      spread[i] += difference * (value - mean[i]);
     }
   }
-  partial[row][lane][0] = own[0];
-  partial[row][lane][1] = own[1];
+  const Real steps = static_cast<Real>(access.steps);
+  Real sum[kValues];
+#pragma unroll
+  for (int i = 0; i < kValues; ++i) sum[i] = steps * mean[i];
+  sum_over_groups(access, job.tiling, part, sum, room.scratch, room.first);
+  const uint32_t units = part.end - part.begin;
+  const Real numbers = static_cast<Real>(units) * Access::per_unit(job.tiling);
+#pragma unroll
+  for (int i = 0; i < kValues; ++i) {
+    const Real block_mean =
+        units > 0 ? room.first[group_of(access, job.tiling, i)] / numbers : Real(0);
+    spread[i] += steps * (mean[i] - block_mean) * (mean[i] - block_mean);
+  }
+  sum_over_groups(access, job.tiling, part, spread, room.scratch, room.second);
+}
+
+// Mean, about the reference, and variance of a whole group from the moments of the blocks (Chan et
+// al. 1983).
+template <typename Access>
+__device__ __forceinline__ Pair<typename Access::Real> merge_moments(const Job& job,
+                                                                     const Room<Access>& room,
+                                                                     uint32_t g) {
+  using Real = typename Access::Real;
+  const Real per_unit = static_cast<Real>(Access::per_unit(job.tiling));
+  Real sum = 0, spread = 0;
+  for (unsigned r = 0; r < cluster_size(); ++r) sum += of_block(room.first, r)[g];
+  const Real mean = sum / (static_cast<Real>(job.tiling.units) * per_unit);
+  for (unsigned r = 0; r < cluster_size(); ++r) {
+    const Real numbers = static_cast<Real>(NormPart::units_of(job.tiling, r)) * per_unit;
+    if (numbers == 0) continue;
+    const Real difference = of_block(room.first, r)[g] / numbers - mean;
+    spread += of_block(room.second, r)[g] + numbers * difference * difference;
+  }
+  return {mean, spread / (static_cast<Real>(job.tiling.units) * per_unit)};
+}
+
+template <typename Access>
+__global__ void __launch_bounds__(kMostNormThreads, 2)
+    forward(const __grid_constant__ Job job, double eps) {
+  using Real = typename Access::Real;
+  VML_DYNAMIC_SHARED(float4, memory);
+  const NormTiling& tiling = job.tiling;
+  const NormPart part(tiling);
+  const Access access(tiling, part);
+  const Room<Access> room(memory, tiling);
+  find_moments(access, job, part, room);
+  cluster_arrive();
+  cluster_wait();
+  for (uint32_t g = threadIdx.x; g < part.width / tiling.per_group; g += blockDim.x) {
+    const Pair<Real> moments = merge_moments(job, room, g);
+    const Real mean = reference<Real>(job, part, g) + moments.first;
+    const Real rstd = Real(1) / sqrt(moments.second + static_cast<Real>(eps));
+    room.merged[g] = {mean, rstd};
+    if (cluster_rank() == 0) {
+      const Statistics& to = job.statistics;
+      const int64_t group = part.first / tiling.per_group + g;
+      static_cast<Real*>(to.mean)[part.b * to.mean_batch + group * to.mean_group] = mean;
+      static_cast<Real*>(to.rstd)[part.b * to.rstd_batch + group * to.rstd_group] = rstd;
+    }
+  }
+  cluster_arrive();  // from here on no block reads another one's memory
   __syncthreads();
-  // One thread per channel of the block adds up its column (interleaved) or row (planar).
-  const bool owner = l.interleaved ? row == 0 : lane == 0;
-  if (!owner || c >= l.channels) return;
-  A total[2] = {A(0), A(0)};
-  for (uint32_t i = 0; i < (l.interleaved ? kRows : kLanes); ++i) {
-    const A* part = l.interleaved ? partial[i][lane] : partial[row][i];
-    total[0] += part[0];
-    total[1] += part[1];
+  Lines<Access>::make(job, part, room);
+  Lines<Access> lines(access, room);
+#pragma unroll 2
+  for (uint32_t k = access.steps; k-- > 0;) {
+    Real value[Access::kValues];
+    access.load(job.x, k, value);
+    lines.step(k, access, job, part, room);
+#pragma unroll
+    for (int i = 0; i < Access::kValues; ++i) {
+      const Real z = lines[i].normalize(value[i]) * lines[i].gain + lines[i].offset;
+      value[i] = job.norm.activation ? z * sigmoid(z) : z;
+    }
+    access.store(job.out, k, value);
   }
-  A* const to = sums + ((int64_t{b} * l.pieces() + piece) * l.channels + c) * 2;
-  to[0] = total[0];
-  to[1] = total[1];
+  cluster_wait();
 }
 
-template <typename A>
-__device__ void add_pieces(const Layout& l, const A* sums, uint32_t b, uint32_t c, double out[2]) {
-  out[0] = out[1] = 0.0;
-  for (uint32_t piece = 0; piece < l.pieces(); ++piece) {
-    const A* from = sums + ((int64_t{b} * l.pieces() + piece) * l.channels + c) * 2;
-    out[0] += from[0];
-    out[1] += from[1];
-  }
-}
-
-// One thread per group: its statistics, and the constants of its channels.
-template <typename T, typename A>
-__global__ void statistics_kernel(Layout l, const T* x, const A* sums, ScaleShift parameters,
-                                  double eps, A* means, A* rstds, Constants<A>* constants) {
-  const uint32_t b = sample_index(), g = item_index();
-  if (g >= l.groups) return;
-  const double n = l.pixels;
-  double mean = 0.0;
-  for (uint32_t c = g * l.per_group(); c < (g + 1) * l.per_group(); ++c) {
-    double total[2];
-    add_pieces(l, sums, b, c, total);
-    mean += (static_cast<double>(static_cast<A>(x[l.index(b, c, 0)])) + total[0] / n) /
-            l.per_group();
-  }
-  double spread = 0.0;
-  for (uint32_t c = g * l.per_group(); c < (g + 1) * l.per_group(); ++c) {
-    double total[2];
-    add_pieces(l, sums, b, c, total);
-    const double from_mean =
-        static_cast<double>(static_cast<A>(x[l.index(b, c, 0)])) + total[0] / n - mean;
-    spread += total[1] - total[0] * total[0] / n + n * from_mean * from_mean;
-  }
-  const double variance = spread < 0.0 ? 0.0 : spread / (n * l.per_group());  // NaN stays
-  const A rstd = static_cast<A>(1.0 / sqrt(variance + eps));
-  means[b * l.groups + g] = static_cast<A>(mean);
-  rstds[b * l.groups + g] = rstd;
-  for (uint32_t c = g * l.per_group(); c < (g + 1) * l.per_group(); ++c) {
-    constants[b * l.channels + c] = {static_cast<A>(mean), rstd,
-                                     rstd * parameters.gain<A>(b, c),
-                                     parameters.offset<A>(b, c)};
+// The gradient with respect to xhat = (x - mean) rstd, and xhat in place of x.
+template <typename Access>
+__device__ __forceinline__ void load_gradient(const Access& access, const Job& job, uint32_t k,
+                                              const Lines<Access>& lines,
+                                              typename Access::Real (&xhat)[Access::kValues],
+                                              typename Access::Real (&dxhat)[Access::kValues]) {
+  using Real = typename Access::Real;
+  access.load(job.x, k, xhat);
+  access.load(job.gradient, k, dxhat);
+#pragma unroll
+  for (int i = 0; i < Access::kValues; ++i) {
+    const Line<Real>& line = lines[i];
+    xhat[i] = line.normalize(xhat[i]);
+    dxhat[i] *= line.gain;
+    if (job.norm.activation) {
+      const Real z = xhat[i] * line.gain + line.offset;
+      const Real s = sigmoid(z);
+      dxhat[i] *= s * (Real(1) + z * (Real(1) - s));
+    }
   }
 }
 
-// The constants of a channel from the statistics that the forward pass returned.
-template <typename A>
-__global__ void constants_kernel(Layout l, const A* means, const A* rstds, ScaleShift parameters,
-                                 Constants<A>* constants) {
-  const uint32_t b = sample_index(), c = item_index();
-  if (c >= l.channels) return;
-  const uint32_t g = b * l.groups + c / l.per_group();
-  constants[b * l.channels + c] = {means[g], rstds[g], rstds[g] * parameters.gain<A>(b, c),
-                                   parameters.offset<A>(b, c)};
-}
-
-// One thread per group: dx = gain dz - slopes[0] - slopes[1] (x - mean).
-template <typename A>
-__global__ void slopes_kernel(Layout l, const A* sums, const Constants<A>* constants, A* slopes) {
-  const uint32_t b = sample_index(), g = item_index();
-  if (g >= l.groups) return;
-  const double count = static_cast<double>(l.pixels) * l.per_group();
-  double mean_dz = 0.0, mean_product = 0.0;
-  double rstd = 0.0;
-  for (uint32_t c = g * l.per_group(); c < (g + 1) * l.per_group(); ++c) {
-    const Constants<A> k = constants[b * l.channels + c];
-    double total[2];
-    add_pieces(l, sums, b, c, total);
-    rstd = k.rstd;  // gain is weight times rstd, so each sum has one factor of it already
-    mean_dz += k.gain * total[0] / count;
-    mean_product += k.gain * total[1] / count;
+// Means over a whole group of dxhat and of dxhat xhat.
+template <typename Access>
+__device__ __forceinline__ Pair<typename Access::Real> merge_means(const Job& job,
+                                                                   const Room<Access>& room,
+                                                                   uint32_t g) {
+  using Real = typename Access::Real;
+  Pair<Real> sum{0, 0};
+  for (unsigned r = 0; r < cluster_size(); ++r) {
+    sum.first += of_block(room.first, r)[g];
+    sum.second += of_block(room.second, r)[g];
   }
-  slopes[(b * l.groups + g) * 2] = static_cast<A>(mean_dz);
-  slopes[(b * l.groups + g) * 2 + 1] = static_cast<A>(mean_product * rstd * rstd);
+  const Real numbers = static_cast<Real>(job.tiling.units) * Access::per_unit(job.tiling);
+  return {sum.first / numbers, sum.second / numbers};
 }
 
-template <typename T, typename A>
-__global__ void apply_kernel(Layout l, const T* x, T* y, const Constants<A>* constants,
-                             bool activation) {
-  if (item_index() >= l.sample()) return;
-  const uint32_t c = l.interleaved ? item_index() % l.channels : item_index() / l.pixels;
-  const int64_t i = int64_t{sample_index()} * l.sample() + item_index();
-  const Constants<A> k = constants[sample_index() * l.channels + c];
-  const A z = (static_cast<A>(x[i]) - k.mean) * k.gain + k.offset;
-  y[i] = static_cast<T>(activation ? z / (A(1) + exponential(-z)) : z);
-}
-
-template <typename T, typename G, typename A>
-__global__ void input_gradient_kernel(Layout l, const G* gradient, const T* x, T* dx,
-                                      const Constants<A>* constants, const A* slopes,
-                                      bool activation) {
-  if (item_index() >= l.sample()) return;
-  const uint32_t c = l.interleaved ? item_index() % l.channels : item_index() / l.pixels;
-  const int64_t i = int64_t{sample_index()} * l.sample() + item_index();
-  const Constants<A> k = constants[sample_index() * l.channels + c];
-  const A* slope = slopes + (sample_index() * l.groups + c / l.per_group()) * 2;
-  const A d = static_cast<A>(x[i]) - k.mean;
-  const A g = static_cast<A>(gradient[i]);
-  const A dz = activation ? through_silu(g, d * k.gain + k.offset) : g;
-  dx[i] = static_cast<T>(k.gain * dz - slope[0] - slope[1] * d);
-}
-
-template <typename Terms, typename A>
-void launch_sums(const Tensor& on, const Layout& l, const Terms& terms,
-                 const Constants<A>* constants, A* sums) {
-  const uint32_t per_block = l.interleaved ? kLanes : kRows;
-  const dim3 grid(l.pieces(), (l.channels + per_block - 1) / per_block, l.samples);
-  launch(on, &sum_kernel<Terms, A>, grid, dim3(kLanes, kRows), 0, l, terms, constants, sums);
-}
-
-// The tensor itself if dense in the format, else a copy that is.
-Tensor in_format(const Tensor& tensor, bool interleaved) {
-  if (is_dense(tensor, interleaved)) return tensor;
-  return torch::stable::contiguous(tensor, interleaved
-                                               ? torch::headeronly::MemoryFormat::ChannelsLast
-                                               : torch::headeronly::MemoryFormat::Contiguous);
-}
-
-Tensor with_strides_of(const Tensor& like, Tensor result) {
-  Tensor wanted = torch::stable::empty_like(like);
-  for (int64_t i = 0; i < 4; ++i) {
-    if (wanted.stride(i) != result.stride(i)) return torch::stable::copy_(wanted, result);
+template <typename Access>
+__global__ void __launch_bounds__(kMostNormThreads, 2) backward(const __grid_constant__ Job job) {
+  using Real = typename Access::Real;
+  constexpr int kValues = Access::kValues;
+  VML_DYNAMIC_SHARED(float4, memory);
+  const NormTiling& tiling = job.tiling;
+  const NormPart part(tiling);
+  const Access access(tiling, part);
+  const Room<Access> room(memory, tiling);
+  const uint32_t groups = part.width / tiling.per_group;
+  for (uint32_t g = threadIdx.x; g < groups; g += blockDim.x) {
+    const Statistics& from = job.statistics;
+    const int64_t group = part.first / tiling.per_group + g;
+    room.merged[g] = {
+        static_cast<const Real*>(from.mean)[part.b * from.mean_batch + group * from.mean_group],
+        static_cast<const Real*>(from.rstd)[part.b * from.rstd_batch + group * from.rstd_group]};
   }
-  return result;
+  __syncthreads();
+  Lines<Access>::make(job, part, room);
+  Lines<Access> lines(access, room);
+  Real sum[kValues] = {}, product[kValues] = {};
+#pragma unroll 2
+  for (uint32_t k = 0; k < access.steps; ++k) {
+    Real xhat[kValues], dxhat[kValues];
+    lines.step(k, access, job, part, room);
+    load_gradient(access, job, k, lines, xhat, dxhat);
+#pragma unroll
+    for (int i = 0; i < kValues; ++i) {
+      sum[i] += dxhat[i];
+      product[i] += dxhat[i] * xhat[i];
+    }
+  }
+  sum_over_groups(access, tiling, part, sum, room.scratch, room.first);
+  sum_over_groups(access, tiling, part, product, room.scratch, room.second);
+  cluster_arrive();
+  cluster_wait();
+  Pair<Real> mean[Access::kManyGroups ? kValues : 1];
+#pragma unroll
+  for (int i = 0; i < (Access::kManyGroups ? kValues : 1); ++i) {
+    mean[i] = merge_means(job, room, group_of(access, tiling, i));
+  }
+  cluster_arrive();  // from here on no block reads another one's memory
+#pragma unroll 2
+  for (uint32_t k = access.steps; k-- > 0;) {
+    Real xhat[kValues], dx[kValues];
+    lines.step(k, access, job, part, room);
+    load_gradient(access, job, k, lines, xhat, dx);
+#pragma unroll
+    for (int i = 0; i < kValues; ++i) {
+      const Pair<Real>& m = mean[Access::kManyGroups ? i : 0];
+      dx[i] = lines[i].rstd * (dx[i] - m.first - xhat[i] * m.second);
+    }
+    access.store(job.out, k, dx);
+  }
+  cluster_wait();
 }
 
-Layout layout_of(const Tensor& x, int64_t groups) {
-  STD_TORCH_CHECK(x.size(0) <= kMostSamples && x.numel() < kMostItems * std::max<int64_t>(1, x.size(0)),
-                  "x is too large");
-  return {static_cast<uint32_t>(x.size(0)), static_cast<uint32_t>(x.size(1)),
-          static_cast<uint32_t>(x.size(2) * x.size(3)), static_cast<uint32_t>(groups),
-          !x.is_contiguous()};
+bool is_dense(const View& view, const Shape& shape, bool interleaved) {
+  const int64_t pixels = shape.rows * shape.columns;
+  const int64_t channel = interleaved ? 1 : pixels, pixel = interleaved ? shape.channels : 1;
+  return (shape.channels == 1 || view.outer == channel) &&
+         (shape.columns == 1 || view.column == pixel) &&
+         (shape.rows == 1 || view.row == shape.columns * pixel) &&
+         (shape.batch == 1 || view.batch == shape.channels * pixels) &&
+         reinterpret_cast<uintptr_t>(view.data) % (kVector * size_of(view.element)) == 0;
 }
 
-template <typename A>
-Tensor workspace(const Tensor& like, int64_t numbers) {
-  return torch::stable::new_empty(
-      like, {numbers}, std::is_same_v<A, double> ? ScalarType::Double : ScalarType::Float);
+int64_t quotient_up(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+// Cuts tiles of `width` channels, `units` units and `vectors` loads among the blocks of clusters,
+// and calls start(kernel's access, tiling, launch).
+template <typename Access, typename F>
+void start_with(const Job& job, int64_t width, int64_t units, int64_t vectors, Stream stream,
+                const F& start) {
+  constexpr int64_t kVectorsPerBlock = 8 * kThreads;
+  const Shape& shape = job.norm.shape;
+  if (std::max(units, shape.rows * shape.columns) > INT32_MAX) {  // counted in 32 bits
+    throw std::runtime_error("CUDA: a group of x is too large");
+  }
+  const int64_t tiles = quotient_up(shape.channels, width);
+  unsigned cluster = 1;
+  const unsigned most = largest_cluster(stream);
+  while (cluster < most && vectors > cluster * kVectorsPerBlock) cluster *= 2;
+  const int64_t blocks = shape.batch * tiles * cluster;
+  check_blocks(blocks);
+  const bool few = blocks < 2 * multiprocessors(stream) && vectors > 4 * cluster * kVectorsPerBlock;
+  Job full = job;
+  full.tiling = {.channels = static_cast<uint32_t>(shape.channels),
+                 .pixels = static_cast<uint32_t>(shape.rows * shape.columns),
+                 .columns = static_cast<uint32_t>(shape.columns),
+                 .per_group = static_cast<uint32_t>(shape.channels / job.norm.groups),
+                 .width = static_cast<uint32_t>(width),
+                 .tiles = static_cast<uint32_t>(tiles),
+                 .units = static_cast<uint32_t>(units),
+                 .per_block = static_cast<uint32_t>(quotient_up(units, cluster)),
+                 .channels_fastest = job.x.outer > 0 && job.x.outer < job.x.column};
+  const unsigned threads = few ? kMostNormThreads : kThreads;
+  const Launch launch{.grid = dim3(static_cast<unsigned>(blocks)),
+                      .threads = threads,
+                      .shared = Room<Access>::size(full.tiling, threads),
+                      .cluster = cluster};
+  start(std::type_identity<Access>{}, full, launch);
+}
+
+// Channels of an interleaved tile: whole groups in whole vectors, two sectors of memory wide, or
+// one if that leaves processors idle. 0 where groups do not fit.
+int64_t interleaved_width(const Job& job, Stream stream) {
+  constexpr int64_t kSector = 32;  // bytes
+  const Shape& shape = job.norm.shape;
+  const int64_t smallest = std::lcm(shape.channels / job.norm.groups, int64_t{kVector});
+  if (shape.channels % kVector != 0 || smallest > kVector * kThreads) return 0;
+  const int64_t sector = kSector / size_of(job.x.element);
+  const int64_t wide = std::max(smallest, 2 * sector / smallest * smallest);
+  const int64_t narrow = std::max(smallest, sector / smallest * smallest);
+  const int64_t blocks = shape.batch * quotient_up(shape.channels, wide) * largest_cluster(stream);
+  return blocks < multiprocessors(stream) ? narrow : wide;
+}
+
+// Calls start with the fastest access that all images allow.
+template <typename F>
+void start_norm(const Job& job, std::initializer_list<const View*> images, Stream stream,
+                const F& start) {
+  constexpr int64_t kWidestGroup = 1024;
+  const Shape& shape = job.norm.shape;
+  const int64_t pixels = shape.rows * shape.columns, per_group = shape.channels / job.norm.groups;
+  const auto all_dense = [&](bool interleaved) {
+    return std::all_of(images.begin(), images.end(), [&](const View* view) {
+      return view->element == job.x.element && is_dense(*view, shape, interleaved);
+    });
+  };
+  const int64_t width = interleaved_width(job, stream);
+  const auto run = [&](auto type) {
+    using T = decltype(type);
+    if (pixels % kVector == 0 && per_group <= kWidestGroup && all_dense(false)) {
+      const int64_t vectors = per_group * pixels / kVector;
+      start_with<Planar<T>>(job, per_group, vectors, vectors, stream, start);
+      return true;
+    }
+    if (width > 0 && all_dense(true)) {
+      start_with<Interleaved<T>>(job, width, pixels, pixels * width / kVector, stream, start);
+      return true;
+    }
+    return false;
+  };
+  bool done = false;
+  with_vector_type(job.x.element, [&](auto type) { done = run(type); });
+  if (done) return;
+  const int64_t elements = per_group * pixels;
+  if (job.norm.is_double) {
+    start_with<Strided<double>>(job, per_group, elements, elements, stream, start);
+  } else {
+    start_with<Strided<float>>(job, per_group, elements, elements, stream, start);
+  }
 }
 
 }  // namespace
 
-std::tuple<Tensor, Tensor, Tensor> group_norm_silu_forward(
-    const Tensor& input, int64_t num_groups, const Tensor& weight, const Tensor& bias, double eps,
-    const std::optional<Tensor>& scale, const std::optional<Tensor>& shift, bool activation) {
-  check_group_norm(input, num_groups, weight, bias, scale, shift);
-  const Layout l = layout_of(input, num_groups);
-  const Tensor x = in_format(input, l.interleaved);
-  Tensor y = torch::stable::empty_like(x), mean, rstd;
-  const ScaleShift parameters{Parameter(weight), Parameter(bias), Parameter(scale),
-                              Parameter(shift)};
-  for_network_type(input.scalar_type(), [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    using A = Precise<T>;
-    mean = torch::stable::reshape(workspace<A>(x, x.size(0) * num_groups), {x.size(0), num_groups});
-    rstd = torch::stable::empty_like(mean);
-    if (x.numel() == 0) return;
-    Tensor sums = workspace<A>(x, int64_t{2} * l.samples * l.pieces() * l.channels);
-    Tensor constants = workspace<A>(x, int64_t{4} * l.samples * l.channels);
-    const T* const from = static_cast<const T*>(x.data_ptr());
-    A* const partial = static_cast<A*>(sums.data_ptr());
-    auto* const per_channel = static_cast<Constants<A>*>(constants.data_ptr());
-    launch_sums<Moments<T>, A>(x, l, Moments<T>{from}, nullptr, partial);
-    launch_items(x, l.samples, l.groups, &statistics_kernel<T, A>, l, from, partial, parameters,
-                 eps, static_cast<A*>(mean.data_ptr()), static_cast<A*>(rstd.data_ptr()),
-                 per_channel);
-    launch_items(x, l.samples, l.sample(), &apply_kernel<T, A>, l, from,
-                 static_cast<T*>(y.data_ptr()), per_channel, activation);
+void launch_group_norm_silu_forward(const GroupNorm& norm, const View& x, const View& y,
+                                    const Statistics& statistics, double eps, Stream stream) {
+  const Job job{norm, {}, statistics, x, x, y};
+  start_norm(job, {&x, &y}, stream, [&](auto access, const Job& full, const Launch& shape) {
+    launch(stream, shape, &forward<typename decltype(access)::type>, full, eps);
   });
-  return {with_strides_of(input, y), mean, rstd};
 }
 
-Tensor group_norm_silu_backward(const Tensor& gradient, const Tensor& input, const Tensor& mean,
-                                const Tensor& rstd, int64_t num_groups, const Tensor& weight,
-                                const Tensor& bias, const std::optional<Tensor>& scale,
-                                const std::optional<Tensor>& shift, bool activation) {
-  check_group_norm(input, num_groups, weight, bias, scale, shift);
-  check_group_norm_backward(gradient, input, mean, rstd, num_groups);
-  const Layout l = layout_of(input, num_groups);
-  const Tensor x = in_format(input, l.interleaved), g = in_format(gradient, l.interleaved);
-  const Tensor means = torch::stable::contiguous(mean), rstds = torch::stable::contiguous(rstd);
-  Tensor dx = torch::stable::empty_like(x);
-  if (x.numel() == 0) return with_strides_of(input, dx);
-  const ScaleShift parameters{Parameter(weight), Parameter(bias), Parameter(scale),
-                              Parameter(shift)};
-  for_network_type(input.scalar_type(), [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    using A = Precise<T>;
-    Tensor sums = workspace<A>(x, int64_t{2} * l.samples * l.pieces() * l.channels);
-    Tensor constants = workspace<A>(x, int64_t{4} * l.samples * l.channels);
-    Tensor slopes = workspace<A>(x, int64_t{2} * l.samples * l.groups);
-    const T* const from = static_cast<const T*>(x.data_ptr());
-    A* const partial = static_cast<A*>(sums.data_ptr());
-    A* const per_group = static_cast<A*>(slopes.data_ptr());
-    auto* const per_channel = static_cast<Constants<A>*>(constants.data_ptr());
-    launch_items(x, l.samples, l.channels, &constants_kernel<A>, l,
-                 static_cast<const A*>(means.data_ptr()), static_cast<const A*>(rstds.data_ptr()),
-                 parameters, per_channel);
-    for_network_type(g.scalar_type(), [&](auto gradient_tag) {
-      using G = typename decltype(gradient_tag)::type;
-      const G* const given = static_cast<const G*>(g.data_ptr());
-      launch_sums<GradientSums<T, G>, A>(x, l, GradientSums<T, G>{from, given, activation},
-                                         per_channel, partial);
-      launch_items(x, l.samples, l.groups, &slopes_kernel<A>, l, partial, per_channel, per_group);
-      launch_items(x, l.samples, l.sample(), &input_gradient_kernel<T, G, A>, l, given, from,
-                   static_cast<T*>(dx.data_ptr()), per_channel, per_group, activation);
-    });
-  });
-  return with_strides_of(input, dx);
+void launch_group_norm_silu_backward(const GroupNorm& norm, const View& gradient, const View& x,
+                                     const View& dx, const Statistics& statistics, Stream stream) {
+  const Job job{norm, {}, statistics, x, gradient, dx};
+  start_norm(job, {&gradient, &x, &dx}, stream,
+             [&](auto access, const Job& full, const Launch& shape) {
+               launch(stream, shape, &backward<typename decltype(access)::type>, full);
+             });
 }
 
 }  // namespace vml_fast::cuda
-
-STABLE_TORCH_LIBRARY_IMPL(vml_fast, VML_FAST_CUDA_KEY, m) {
-  m.impl("group_norm_silu_forward", TORCH_BOX(&vml_fast::cuda::group_norm_silu_forward));
-  m.impl("group_norm_silu_backward", TORCH_BOX(&vml_fast::cuda::group_norm_silu_backward));
-}

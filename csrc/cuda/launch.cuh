@@ -1,97 +1,122 @@
-// What every CUDA file needs: launching on torch's current stream, and element types.
+// Launching kernels, and walking over the samples and items of a launch.
 #pragma once
 
-#include <torch/csrc/stable/accelerator.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/util/BFloat16.h>
-#include <torch/headeronly/util/Half.h>
-
-#include <algorithm>
-#include <cstdint>
-#include <type_traits>
-
-#include "common/check.h"
-#include "common/coefficients.h"
-
-#ifdef VML_FAST_EMULATE  // tests run the kernels on the CPU (tests/native)
+#ifdef VML_FAST_EMULATE  // tests run the kernels on the CPU
 #include "cuda_emulation.h"
 #else
 #include <cuda_runtime.h>
 
-// Weak, so that the library loads on a torch without CUDA too.
-extern "C" __attribute__((weak)) AOTITorchError aoti_torch_get_current_cuda_stream(int32_t, void**);
-
 #define VML_DYNAMIC_SHARED(type, name) extern __shared__ type name[]
 #endif
 
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "cuda/view.h"
+
 namespace vml_fast::cuda {
 
-using torch::headeronly::BFloat16;
-using torch::headeronly::Half;
-using torch::stable::Tensor;
+constexpr int kThreads = 256;  // of a block
+constexpr unsigned kAllLanes = 0xFFFFFFFFu;
+constexpr int kWarp = 32;
 
-constexpr int kThreads = 256;
-constexpr int64_t kMostBlocks = int64_t{1} << 30;  // of the first grid dimension
-constexpr int64_t kMostItems = int64_t{1} << 31;   // of a sample: indices within one are 32 bits
-constexpr int64_t kMostSamples = 65535;            // of the second grid dimension
-
-#ifndef VML_FAST_EMULATE
-inline cudaStream_t current_stream(const Tensor& tensor) {
-  STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream != nullptr, "torch was built without CUDA");
-  void* stream = nullptr;
-  STABLE_TORCH_ERROR_CODE_CHECK(
-      aoti_torch_get_current_cuda_stream(tensor.get_device_index(), &stream));
-  return static_cast<cudaStream_t>(stream);
-}
-
-// Launches on the current stream of the tensor's device: any other stream would be silently wrong
-// inside a captured graph.
-template <typename... Parameters, typename... Arguments>
-void launch(const Tensor& on, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
-            Arguments&&... arguments) {
-  const torch::stable::accelerator::DeviceGuard guard(on.get_device_index());
-  const cudaStream_t stream = current_stream(on);
-  kernel<<<grid, block, shared, stream>>>(std::forward<Arguments>(arguments)...);
-  const cudaError_t error = cudaGetLastError();
-  STD_TORCH_CHECK(error == cudaSuccess, "kernel launch failed: ", cudaGetErrorString(error));
-}
-#endif
-
-// One thread per item of every sample.
-template <typename... Parameters, typename... Arguments>
-void launch_items(const Tensor& on, int64_t samples, int64_t items, void (*kernel)(Parameters...),
-                  Arguments&&... arguments) {
-  if (samples * items == 0) return;
-  STD_TORCH_CHECK(items < kMostItems && samples <= kMostSamples, "the tensors are too large: ",
-                  samples, " samples of ", items, " items");
-  const unsigned blocks = static_cast<unsigned>((items + kThreads - 1) / kThreads);
-  launch(on, kernel, dim3(blocks, static_cast<unsigned>(samples)), dim3(kThreads), 0,
-         std::forward<Arguments>(arguments)...);
-}
-
-__device__ inline uint32_t sample_index() { return blockIdx.y; }
-__device__ inline uint32_t item_index() { return blockIdx.x * blockDim.x + threadIdx.x; }
-
-template <typename T>
-struct Tag {
-  using type = T;
+// `cluster` neighboring blocks of the grid run at the same time and see each other's shared memory.
+struct Launch {
+  dim3 grid;
+  unsigned threads = kThreads;
+  size_t shared = 0;
+  unsigned cluster = 1;
 };
 
-// Calls f(Tag<T>{}) with the element type of a network tensor.
+inline void check_blocks(int64_t blocks) {
+  if (blocks > INT32_MAX) throw std::runtime_error("CUDA: the tensors are too large for a launch");
+}
+
+#ifdef VML_FAST_EMULATE
+
+inline int device_attribute(Stream, cudaDeviceAttr attribute) {
+  return emulation::device_attribute(attribute);
+}
+
+template <typename... Parameters, typename... Arguments>
+void launch(Stream, const Launch& shape, void (*kernel)(Parameters...), Arguments&&... arguments) {
+  emulation::launch(shape.grid, shape.threads, shape.shared, shape.cluster,
+                    [&] { kernel(arguments...); });
+}
+
+#else
+
+inline void check(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return;
+  throw std::runtime_error(std::string("CUDA: ") + what + ": " + cudaGetErrorString(error));
+}
+
+inline int device_attribute(Stream stream, cudaDeviceAttr attribute) {
+  int value = 0;
+  check(cudaDeviceGetAttribute(&value, attribute, stream.device), "reading a device attribute");
+  return value;
+}
+
+template <typename... Parameters, typename... Arguments>
+void launch(Stream stream, const Launch& shape, void (*kernel)(Parameters...),
+            Arguments&&... arguments) {
+  constexpr size_t kSharedByDefault = 48 * 1024;
+  if (shape.shared > kSharedByDefault) {
+    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                               cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               static_cast<int>(shape.shared)),
+          "asking for shared memory");
+  }
+  cudaLaunchAttribute cluster{};
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim.x = shape.cluster;
+  cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = shape.grid;
+  config.blockDim = dim3(shape.threads);
+  config.dynamicSmemBytes = shape.shared;
+  config.stream = static_cast<cudaStream_t>(stream.handle);
+  config.attrs = &cluster;
+  config.numAttrs = shape.cluster > 1 ? 1 : 0;
+  check(cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...),
+        "launching a kernel");
+}
+
+#endif
+
+inline int multiprocessors(Stream stream) {
+  return device_attribute(stream, cudaDevAttrMultiProcessorCount);
+}
+
+// Launches a kernel that loops over the `items` of `batch` samples with for_each_item.
+template <typename... Parameters, typename... Arguments>
+void launch_items(Stream stream, int64_t batch, int64_t items, void (*kernel)(Parameters...),
+                  Arguments&&... arguments) {
+  constexpr int64_t kBlocksPerMultiprocessor = 32;  // several rounds: the last one is short
+  constexpr int64_t kMostRows = 65535;              // of a grid
+  if (batch * items == 0) return;
+  const int64_t rows = std::min(batch, kMostRows);
+  const int64_t most = kBlocksPerMultiprocessor * multiprocessors(stream) / rows;
+  const int64_t blocks = std::min((items + kThreads - 1) / kThreads, std::max<int64_t>(1, most));
+  const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(rows));
+  launch(stream, {.grid = grid}, kernel, std::forward<Arguments>(arguments)...);
+}
+
+// Calls f(b) for the samples of this thread.
 template <typename F>
-void for_network_type(ScalarType type, const F& f) {
-  switch (type) {
-    case ScalarType::Float:
-      return f(Tag<float>{});
-    case ScalarType::BFloat16:
-      return f(Tag<BFloat16>{});
-    case ScalarType::Half:
-      return f(Tag<Half>{});
-    case ScalarType::Double:
-      return f(Tag<double>{});
-    default:
-      STD_TORCH_CHECK(false, "unsupported element type");
+__device__ __forceinline__ void for_each_sample(int64_t batch, const F& f) {
+  for (int64_t b = blockIdx.y; b < batch; b += gridDim.y) f(b);
+}
+
+// Calls f(item) for the items of this thread; the threads of a warp make the same number of calls
+// only if `items` is a multiple of the warp.
+template <typename Index, typename F>
+__device__ __forceinline__ void for_each_item(Index items, const F& f) {
+  const Index step = static_cast<Index>(gridDim.x) * blockDim.x;
+  for (Index i = static_cast<Index>(blockIdx.x) * blockDim.x + threadIdx.x; i < items; i += step) {
+    f(i);
   }
 }
 

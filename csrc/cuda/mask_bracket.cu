@@ -1,81 +1,40 @@
 // Inpainting: from the network's raw output to the bracket v and the network's cotangent.
-#include <torch/csrc/stable/library.h>
-
 #include "cuda/bracket.cuh"
+#include "cuda/pointwise.cuh"
 
 namespace vml_fast::cuda {
 
 namespace {
 
-template <typename M>
-struct MaskTerm {
-  Image<const float> y;
-  Image<const M> mask;
+struct MaskBracket {
+  template <typename T>
+  using In = Types<T, float, float, Mask>;  // raw, x, y, mask
+  template <typename T>
+  using Out = Types<float, T>;  // v, cotangent
+  static constexpr int kInner = 3;
+  static constexpr bool kNetwork = true;
 
-  struct Loaded {
-    Group<float> y;
-    bool observed[kGroup];
-  };
+  Table coefficients;
 
-  __device__ static float choose(bool observed, float y, float denoised, float prior,
-                                 const Coefficients& c) {
-    return observed ? c.alpha * (y - denoised) + c.beta * prior : c.beta_null * prior;
+  __device__ __forceinline__ Coefficients scalars(int64_t b) const {
+    return coefficients_of(coefficients, b);
   }
 
-  __device__ float value(const Place& p, float denoised, float prior, const Coefficients& c) const {
-    return choose(mask.at(p) != M(0), y.at(p), denoised, prior, c);
-  }
-
-  // The pixels of the mask follow each other; samples and channels may share it. Four elements of a
-  // planar image lie in one channel.
-  bool can_group(const Extent& e) const {
-    const bool rows_joined = e.height == 1 || mask.stride[2] == int64_t{e.width} * mask.stride[3];
-    return rows_joined && (e.interleaved || e.pixels() % kGroup == 0);
-  }
-
-  __device__ Loaded load(uint32_t b, uint32_t index, const Extent& e) const {
-    Loaded loaded;
-    loaded.y = load_group(y.data, int64_t{b} * e.sample() + index);
-    const M* const of_sample = mask.data + b * mask.stride[0];
-    uint32_t c = e.interleaved ? index % e.channels : index / e.pixels();
-    uint32_t pixel = e.interleaved ? index / e.channels : index % e.pixels();
-#pragma unroll
-    for (int i = 0; i < kGroup; ++i) {
-      loaded.observed[i] = of_sample[c * mask.stride[1] + pixel * mask.stride[3]] != M(0);
-      if (!e.interleaved || ++c == e.channels) {
-        c = e.interleaved ? 0 : c;
-        ++pixel;
-      }
-    }
-    return loaded;
-  }
-
-  __device__ float grouped_value(const Loaded& loaded, int i, float denoised, float prior,
-                                 const Coefficients& c) const {
-    return choose(loaded.observed[i], loaded.y.get(i), denoised, prior, c);
+  static __device__ __forceinline__ void apply(const Coefficients& c, const float (&in)[4],
+                                               float (&out)[2]) {
+    const float denoised = c.denoised(in[0], in[1]);
+    const float prior = denoised - in[1];
+    const float observed = c.alpha * (in[2] - denoised) + c.beta * prior;
+    finish_bracket(c, in[3] != 0.0f ? observed : c.beta_null * prior, out);
   }
 };
 
 }  // namespace
 
-Bracket mask_bracket(const Tensor& raw, const Tensor& x, const Tensor& y, const Tensor& mask,
-                     const Tensor& coefficients) {
-  check_bracket(raw, x, coefficients);
-  check_like_state(y, x, "y");
-  check_mask(mask, x);
-  const Bracket outputs = empty_bracket(raw, x);
-  if (mask.scalar_type() == ScalarType::Float) {
-    const MaskTerm<float> term{Image<const float>(y), Image<const float>(mask)};
-    fill_bracket(outputs, raw, x, coefficients, y, term);
-  } else {
-    const MaskTerm<uint8_t> term{Image<const float>(y), Image<const uint8_t>(mask)};
-    fill_bracket(outputs, raw, x, coefficients, y, term);
-  }
-  return outputs;
+void launch_mask_bracket(const Shape& shape, const BracketViews& views, const View& y,
+                         const View& mask, const Table& coefficients, Stream stream) {
+  run_pointwise<MaskBracket>(shape, {{views.raw, views.x, y, mask}, {views.v, views.cotangent}},
+                             {coefficients}, views.raw.element, stream);
 }
 
 }  // namespace vml_fast::cuda
-
-STABLE_TORCH_LIBRARY_IMPL(vml_fast, VML_FAST_CUDA_KEY, m) {
-  m.impl("mask_bracket", TORCH_BOX(&vml_fast::cuda::mask_bracket));
-}

@@ -1,94 +1,127 @@
-// x <- D + sigma n with counter-based noise, and the integers behind it. One thread per block of
-// four numbers.
-#include <torch/csrc/stable/library.h>
-
+// x <- D + sigma n with counter-based noise, and the integers behind it.
 #include "common/philox.h"
 #include "cuda/image.cuh"
+#include "cuda/kernels.h"
 
 namespace vml_fast::cuda {
 
 namespace {
 
-struct Counters {
-  const int64_t* seed;
-  const int64_t* sample;
-  const int64_t* draw;
-  int64_t seed_stride, sample_stride;
-
-  Counters(const Tensor& seed_, const Tensor& sample_, const Tensor& draw_)
-      : seed(static_cast<const int64_t*>(seed_.data_ptr())),
-        sample(static_cast<const int64_t*>(sample_.data_ptr())),
-        draw(static_cast<const int64_t*>(draw_.data_ptr())),
-        seed_stride(seed_.size(0) == 1 ? 0 : seed_.stride(0)),
-        sample_stride(sample_.size(0) == 1 ? 0 : sample_.stride(0)) {}
-
-  __device__ void words(int64_t b, int64_t block, uint32_t out[4]) const {
-    const PhiloxKey key = philox_key(seed[b * seed_stride], sample[b * sample_stride], *draw);
-    philox(static_cast<uint32_t>(block), key, out);
-  }
+// `logical` has no data: its offsets are the indices in C, H, W order by which noise is counted.
+struct Operands {
+  View denoised, out, logical;
+  Table sigma;
+  Counters counters;
 };
 
-// Box-Muller on the upper 24 bits of two words.
-__device__ inline void box_muller(uint32_t first, uint32_t second, float out[2]) {
+__device__ __forceinline__ PhiloxKey key_of(const Counters& counters, int64_t b) {
+  return philox_key(counters.seed[b * counters.seed_stride],
+                    counters.sample[b * counters.sample_stride], *counters.draw);
+}
+
+// Two standard normals from the upper 24 bits of two words; the angle is second / 2^23 times pi.
+__device__ __forceinline__ void box_muller(uint32_t first, uint32_t second, float& cosine,
+                                           float& sine) {
   const float radius = sqrtf(-2.0f * logf(static_cast<float>((first >> 8) + 1) * 0x1p-24f));
-  const float angle = static_cast<float>(second >> 8) * 3.74507028e-7f;  // 2 pi / 2^24
-  out[0] = radius * cosf(angle);
-  out[1] = radius * sinf(angle);
+  sincospif(static_cast<float>(second >> 8) * 0x1p-23f, &sine, &cosine);
+  cosine *= radius;
+  sine *= radius;
 }
 
-__global__ void transition_kernel(Extent e, Image<const float> denoised, Image<float> out,
-                                  const float* sigma, int64_t sigma_stride, Counters counters) {
-  const uint32_t b = sample_index(), block = item_index();
-  if (block >= (e.sample() + 3) / 4) return;
+// The noise of the elements 4 block ... 4 block + 3.
+__device__ __forceinline__ void normals(int64_t block, const PhiloxKey& key, float (&to)[4]) {
   uint32_t words[4];
-  counters.words(b, block, words);
-  float noise[4];
-  box_muller(words[0], words[1], noise);
-  box_muller(words[2], words[3], noise + 2);
-  const float level = sigma[b * sigma_stride];
-  for (uint32_t i = 0; i < 4 && 4 * block + i < e.sample(); ++i) {
-    const Place p = place_of(b, 4 * block + i, e);
-    out.at(p) = denoised.at(p) + level * noise[i];
-  }
+  philox(static_cast<uint32_t>(block), key, words);
+  box_muller(words[0], words[1], to[0], to[1]);
+  box_muller(words[2], words[3], to[2], to[3]);
 }
 
-__global__ void words_kernel(uint32_t blocks, int64_t* out, Counters counters) {
-  if (item_index() >= blocks) return;
-  uint32_t words[4];
-  counters.words(sample_index(), item_index(), words);
-  int64_t* const to = out + 4 * (int64_t{sample_index()} * blocks + item_index());
-  for (int i = 0; i < 4; ++i) to[i] = words[i];
+// A vector is a block of the generator.
+template <int kInner>
+__global__ void __launch_bounds__(kThreads)
+    add_noise_to_vectors(const __grid_constant__ Extent<uint32_t> extent,
+                         const __grid_constant__ Operands operands) {
+  const auto& [denoised, out, logical, sigma, counters] = operands;
+  for_each_sample(extent.batch, [&](int64_t b) {
+    const PhiloxKey key = key_of(counters, b);
+    const float level = sigma.data[b * sigma.row];
+    for_each_place<kVector>(extent, b, [&](const Place<uint32_t>& place) {
+      float value[kInner][kVector];
+      load_places<float>(denoised, place.offset_in(denoised), value);
+#pragma unroll
+      for (int j = 0; j < kInner; ++j) {
+        float noise[kVector];
+        normals((place.offset_in(logical) + j * logical.inner) / 4, key, noise);
+#pragma unroll
+        for (int i = 0; i < kVector; ++i) value[j][i] += level * noise[i];
+      }
+      store_places<float>(out, place.offset_in(out), value);
+    });
+  });
+}
+
+// Any strides: every element draws the block it belongs to.
+template <typename Index>
+__global__ void __launch_bounds__(kThreads, 2)
+    add_noise_to_numbers(const __grid_constant__ Extent<Index> extent,
+                         const __grid_constant__ Operands operands) {
+  const auto& [denoised, out, logical, sigma, counters] = operands;
+  for_each_sample(extent.batch, [&](int64_t b) {
+    const PhiloxKey key = key_of(counters, b);
+    const float level = sigma.data[b * sigma.row];
+    for_each_place<1>(extent, b, [&](const Place<Index>& place) {
+      const int64_t index = place.offset_in(logical);
+      float noise[4];
+      normals(index / 4, key, noise);
+      const float low = index % 2 == 0 ? noise[0] : noise[1];
+      const float high = index % 2 == 0 ? noise[2] : noise[3];
+      const float value = load_at(denoised, place.offset_in(denoised));
+      store_at(out, place.offset_in(out), value + level * (index % 4 < 2 ? low : high));
+    });
+  });
+}
+
+__global__ void __launch_bounds__(kThreads) write_words(int64_t batch, int64_t blocks, int64_t* to,
+                                                        const __grid_constant__ Counters counters) {
+  for_each_sample(batch, [&](int64_t b) {
+    const PhiloxKey key = key_of(counters, b);
+    for_each_item(blocks, [&](int64_t block) {
+      uint32_t words[4];
+      philox(static_cast<uint32_t>(block), key, words);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) to[(b * blocks + block) * 4 + i] = words[i];
+    });
+  });
+}
+
+template <typename Index>
+void run_numbers(const Walk& walk, const Operands& operands, Stream stream) {
+  launch_items(stream, walk.batch, walk.items(), &add_noise_to_numbers<Index>, Extent<Index>(walk),
+               operands);
 }
 
 }  // namespace
 
-Tensor transition(const Tensor& denoised, const Tensor& sigma, const Tensor& seed,
-                  const Tensor& sample, const Tensor& draw) {
-  check_transition(denoised, sigma, seed, sample, draw);
-  Tensor out = torch::stable::empty_like(denoised);
-  Extent e(denoised);
-  e.interleaved = false;  // the noise is counted in C, H, W order
-  launch_items(denoised, e.samples, (int64_t{e.sample()} + 3) / 4, &transition_kernel, e,
-               Image<const float>(denoised), Image<float>(out),
-               static_cast<const float*>(sigma.data_ptr()), sigma.stride(0),
-               Counters(seed, sample, draw));
-  return out;
+void launch_transition(const Shape& shape, const View& denoised, const View& out,
+                       const Table& sigma, const Counters& counters, Stream stream) {
+  View logical = dense_view(nullptr, Element::kFloat, shape);
+  logical.batch = 0;
+  View views[] = {denoised, out, logical};
+  const Walk walk = choose_walk(shape, views, 1, true);
+  const Operands operands{views[0], views[1], views[2], sigma, counters};
+  if (walk.vectors) {
+    const auto kernel = walk.inner == 1 ? &add_noise_to_vectors<1> : &add_noise_to_vectors<3>;
+    launch_items(stream, walk.batch, walk.items(), kernel, Extent<uint32_t>(walk), operands);
+  } else if (walk.items() < INT32_MAX) {
+    run_numbers<uint32_t>(walk, operands, stream);
+  } else {
+    run_numbers<uint64_t>(walk, operands, stream);
+  }
 }
 
-Tensor philox_words(int64_t elements, const Tensor& seed, const Tensor& sample,
-                    const Tensor& draw) {
-  check_counters(seed, sample, draw);
-  STD_TORCH_CHECK(elements >= 1, "elements must be at least 1, got ", elements);
-  const int64_t blocks = (elements + 3) / 4;
-  Tensor out = torch::stable::new_empty(seed, {seed.size(0), blocks, 4});
-  launch_items(seed, seed.size(0), blocks, &words_kernel, static_cast<uint32_t>(blocks),
-               static_cast<int64_t*>(out.data_ptr()), Counters(seed, sample, draw));
-  return out;
+void launch_philox_words(int64_t batch, int64_t blocks, int64_t* words, const Counters& counters,
+                         Stream stream) {
+  launch_items(stream, batch, blocks, &write_words, batch, blocks, words, counters);
 }
 
 }  // namespace vml_fast::cuda
-
-STABLE_TORCH_LIBRARY_IMPL(vml_fast, VML_FAST_CUDA_KEY, m) {
-  m.impl("transition", TORCH_BOX(&vml_fast::cuda::transition));
-  m.impl("philox_words", TORCH_BOX(&vml_fast::cuda::philox_words));
-}

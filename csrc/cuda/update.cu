@@ -1,75 +1,43 @@
 // The new state and the network's next input, in place: x <- x + c_skip v + c_in g, u <- c_in x.
-#include <torch/csrc/stable/library.h>
-
-#include "cuda/image.cuh"
+#include "cuda/kernels.h"
+#include "cuda/pointwise.cuh"
 
 namespace vml_fast::cuda {
 
 namespace {
 
-template <typename G, typename U>
-struct UpdateImages {
-  Image<float> x;
-  Image<const float> v;
-  Image<const G> gradient;
-  Image<U> u;
-};
+struct Update {
+  template <typename T>
+  using In = Types<float, float, T>;  // x, v, gradient
+  template <typename T>
+  using Out = Types<float, T>;  // x, u
+  static constexpr int kInner = 3;
+  static constexpr bool kNetwork = true;
 
-template <typename G, typename U>
-__global__ void update_kernel(Extent e, UpdateImages<G, U> images, CoefficientRows rows) {
-  if (item_index() >= e.sample()) return;
-  const Place p = place_of(sample_index(), item_index(), e);
-  const float c_skip = rows.at(p.b, 0), c_in = rows.at(p.b, 1);
-  float& x = images.x.at(p);
-  const float gradient = static_cast<float>(images.gradient.at(p));
-  x = x + c_skip * images.v.at(p) + c_in * gradient;
-  images.u.at(p) = static_cast<U>(c_in * x);
-}
+  struct Scalars {
+    float c_skip, c_in;
+  };
 
-template <typename G, typename U>
-__global__ void grouped_update_kernel(Extent e, UpdateImages<G, U> images, CoefficientRows rows) {
-  const uint32_t first = item_index() * kGroup, b = sample_index();
-  if (first >= e.sample()) return;
-  const int64_t index = int64_t{b} * e.sample() + first;
-  const float c_skip = rows.at(b, 0), c_in = rows.at(b, 1);
-  Group<float> x = load_group<float>(images.x.data, index);
-  const Group<float> v = load_group(images.v.data, index);
-  const Group<G> gradient = load_group(images.gradient.data, index);
-  Group<U> u;
-#pragma unroll
-  for (int i = 0; i < kGroup; ++i) {
-    x.set(i, x.get(i) + c_skip * v.get(i) + c_in * gradient.get(i));
-    u.set(i, c_in * x.get(i));
+  Table coefficients;
+
+  __device__ __forceinline__ Scalars scalars(int64_t b) const {
+    const float* const row = coefficients.data + b * coefficients.row;
+    return {row[0], row[coefficients.column]};
   }
-  store_group(images.x.data, index, x);
-  store_group(images.u.data, index, u);
-}
+
+  static __device__ __forceinline__ void apply(const Scalars& s, const float (&in)[3],
+                                               float (&out)[2]) {
+    out[0] = in[0] + s.c_skip * in[1] + s.c_in * in[2];
+    out[1] = s.c_in * out[0];
+  }
+};
 
 }  // namespace
 
-void update(const Tensor& x, const Tensor& v, const Tensor& gradient, const Tensor& u,
-            const Tensor& coefficients) {
-  check_update(x, v, gradient, u, coefficients);
-  const Extent e(u);
-  const bool grouped = can_group(e, {&x, &v, &gradient, &u});
-  const CoefficientRows rows(coefficients);
-  for_network_type(gradient.scalar_type(), [&](auto gradient_tag) {
-    for_network_type(u.scalar_type(), [&](auto u_tag) {
-      using G = typename decltype(gradient_tag)::type;
-      using U = typename decltype(u_tag)::type;
-      const UpdateImages<G, U> images{Image<float>(x), Image<const float>(v),
-                                      Image<const G>(gradient), Image<U>(u)};
-      if (grouped) {
-        launch_items(x, e.samples, e.sample() / kGroup, &grouped_update_kernel<G, U>, e, images, rows);
-      } else {
-        launch_items(x, e.samples, e.sample(), &update_kernel<G, U>, e, images, rows);
-      }
-    });
-  });
+void launch_update(const Shape& shape, const View& x, const View& v, const View& gradient,
+                   const View& u, const Table& coefficients, Stream stream) {
+  const Element network = gradient.element == u.element ? u.element : Element::kByte;
+  run_pointwise<Update>(shape, {{x, v, gradient}, {x, u}}, {coefficients}, network, stream);
 }
 
 }  // namespace vml_fast::cuda
-
-STABLE_TORCH_LIBRARY_IMPL(vml_fast, VML_FAST_CUDA_KEY, m) {
-  m.impl("update", TORCH_BOX(&vml_fast::cuda::update));
-}

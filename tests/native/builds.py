@@ -26,7 +26,7 @@ def build_library(name: str, folder: Path, *options: str) -> Path:
     """One library by CMakeLists.txt with some of its options, as `NAME=VALUE`; its path."""
     compiler()
     generator = ["-G", "Ninja"] if shutil.which("ninja") else []
-    definitions = [f"-D{option}" for option in (*options, "VML_FAST_CUDA=0")]
+    definitions = [f"-D{option}" for option in ("VML_FAST_CUDA=0", *options)]
     python = f"-DPython_EXECUTABLE={sys.executable}"
     for command in (
         ["cmake", "-S", str(ROOT), "-B", str(folder), *generator, python, *definitions],
@@ -38,12 +38,15 @@ def build_library(name: str, folder: Path, *options: str) -> Path:
 
 
 def run_op_tests(
-    library: Path, selection: str, **environment: str
+    library: Path, selection: str, *others: str, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """tests/ops with the library in place of the installed one (see tests/ops/conftest.py)."""
+    """tests/ops and others with the library in place of the installed one.
+
+    See tests/ops/conftest.py.
+    """
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", selection]
     return subprocess.run(
-        [*command, str(ROOT / "tests" / "ops")],
+        [*command, "tests/ops", *others],
         cwd=ROOT,
         capture_output=True,
         text=True,

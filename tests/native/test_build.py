@@ -104,6 +104,9 @@ def test_without_a_compiler_the_install_is_pure_python_and_works(tmp_path: Path)
     assert record["built"] is False and "no C++ compiler was found" in record["reason"]
     installed = tmp_path / "lib"
     assert not list(installed.rglob("*.so"))
+    for table in [*ROOT.glob("kernels/*.json"), *ROOT.glob("vml_fast/ops/*.json")]:
+        home = "vml_fast/kernels" if table.parent.name == "kernels" else "vml_fast/ops"
+        assert (installed / home / table.name).is_file()
     subprocess.run(
         [sys.executable, "-c", PURE, str(installed)],
         cwd=tmp_path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.native.builds import CSRC, build_library, run_op_tests
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(torch.cuda.is_available(), reason="the kernels themselves run here"),
+    pytest.mark.skipif(shutil.which("nvcc") is None, reason="CUDA's headers come with nvcc"),
 ]
 
 
@@ -25,8 +27,15 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_kernels_agree_with_the_references(library: Path) -> None:
-    result = run_op_tests(library, "not opcheck", VML_FAST_TEST_COMPOSED="1")
-    assert result.returncode == 0, result.stdout[-3000:]
+    """UBSan is on: a misaligned vector or an index out of an array ends the run."""
+    result = run_op_tests(
+        library,
+        "not opcheck",
+        "tests/native/test_cuda_paths.py",
+        VML_FAST_TEST_COMPOSED="1",
+        UBSAN_OPTIONS="print_stacktrace=1",
+    )
+    assert result.returncode == 0, (result.stdout + result.stderr)[-3000:]
     assert " passed" in result.stdout
 
 
@@ -40,7 +49,7 @@ def test_the_emulated_library_is_made_of_the_cuda_files(library: Path) -> None:
         "                  if op.startswith(f'vml_fast::{name}')]\n"
         "    assert registered, name\n"
         "    for op in registered:\n"
-        "        assert f'csrc/cuda/{name}.cu' in torch._C._dispatch_dump(op), op\n"
+        "        assert 'csrc/cuda/bindings.cpp' in torch._C._dispatch_dump(op), op\n"
     )
     names = [path.stem for path in sorted((CSRC / "cuda").glob("*.cu"))]
     subprocess.run([sys.executable, "-c", code, str(library), *names], check=True)
