@@ -17,7 +17,7 @@ Tensor real_fft(const Tensor& planes) {
   std::array<StableIValue, 4> stack{
       torch::stable::detail::from(planes), torch::stable::detail::from(dimensions),
       torch::stable::detail::from(kOrthonormal), torch::stable::detail::from(true)};
-  STABLE_TORCH_ERROR_CODE_CHECK(
+  TORCH_ERROR_CODE_CHECK(
       torch_call_dispatcher("aten::_fft_r2c", "", stack.data(), TORCH_ABI_VERSION));
   return torch::stable::detail::to<Tensor>(stack[0]);
 }
@@ -27,7 +27,7 @@ Tensor inverse_real_fft(const Tensor& spectrum, int64_t width) {
   std::array<StableIValue, 4> stack{
       torch::stable::detail::from(spectrum), torch::stable::detail::from(dimensions),
       torch::stable::detail::from(kOrthonormal), torch::stable::detail::from(width)};
-  STABLE_TORCH_ERROR_CODE_CHECK(
+  TORCH_ERROR_CODE_CHECK(
       torch_call_dispatcher("aten::_fft_c2r", "", stack.data(), TORCH_ABI_VERSION));
   return torch::stable::detail::to<Tensor>(stack[0]);
 }
