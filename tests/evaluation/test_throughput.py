@@ -34,12 +34,25 @@ def test_the_ladder_of_a_cpu_with_and_without_bfloat16(monkeypatch):
     assert slow.left_out["compile"] == "not asked for"
     assert "no fast bfloat16" in slow.left_out["bfloat16"]
     monkeypatch.setattr(throughput, "has_fast_bfloat16", lambda device: True)
+    monkeypatch.setattr(throughput.compiled, "obstacle", lambda device, product: None)
     fast = throughput.ladder(CPU, skip=["fused"])
     dtypes = {rung.key: rung.dtype for rung in fast.rungs}
     assert dtypes["reference"] is None
     assert dtypes["network"] == "float32"
-    assert dtypes["bfloat16"] == dtypes.get("compile", "bfloat16") == "bfloat16"
+    assert dtypes["bfloat16"] == dtypes["compile"] == "bfloat16"
     assert "fused" not in dtypes
+    monkeypatch.setattr(throughput.compiled, "obstacle", lambda device, product: "no compiler")
+    assert throughput.ladder(CPU).left_out["compile"] == "no compiler"
+
+
+def test_a_gpu_records_on_top_of_everything(monkeypatch):
+    monkeypatch.setattr(throughput, "has_fast_bfloat16", lambda device: True)
+    monkeypatch.setattr(throughput.compiled, "obstacle", lambda device, product: None)
+    chosen = throughput.ladder(torch.device("cuda"))
+    assert keys(chosen) == list(throughput.KEYS)
+    assert chosen.rungs[-1][2:] == ("bfloat16", True, True)
+    plain = throughput.ladder(torch.device("cuda"), skip=["compile", "bfloat16", "network"])
+    assert plain.rungs[-1][2:] == (None, False, True)
 
 
 def test_the_reference_cannot_be_left_out():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,19 @@ class RunnerSettings:
                 f"--dtype is {self.dtype!r} with --no-accelerate, which runs the prior as it was "
                 "trained, in float32; leave one of them out"
             )
+
+    def ratio_note(self, ratio: Ratio | None) -> list[str]:
+        """The ratio of an inner step to the bare network, as a sentence."""
+        if ratio is None:
+            return []
+        forms = [
+            w for w, on in (("compiled", self.compile), ("recorded", self.cuda_graph)) if on == "on"
+        ]
+        return [
+            f"Inner step {1e3 * ratio.inner_step:.2f} ms, the network's forward + VJP alone "
+            f"({' and '.join(forms) or 'eager'}) {1e3 * ratio.bare_pass:.2f} ms: "
+            f"ratio {ratio.value:.3f}."
+        ]
 
 
 class ProfileRun:
@@ -104,7 +117,7 @@ class ProfileRun:
         """Measure everything, write it and print it."""
         first = profiling.seconds_of(self.solve, self.device)
         seconds, parts = profiling.measured_parts(self.solve, self.device)
-        bare = bare_pass(self.denoiser, self.workload.batch)
+        bare = self._bare_pass()
         ratio = profiling.inner_step_ratio(self.solve, bare, self.device)
         self.output.mkdir(parents=True, exist_ok=True)
         kernels = profiling.traced_kernels(
@@ -123,9 +136,18 @@ class ProfileRun:
         }
         write_json(self.output / RECORD, record)
         heading = f"{about['device_name']}: {describe(self.settings)}, {seconds:.3f} s"
-        notes = [f"Warm-up, not counted: {warm_up:.3f} s.", *ratio_note(ratio)]
+        notes = [f"Warm-up, not counted: {warm_up:.3f} s.", *self.runner.ratio_note(ratio)]
         self._write_page(heading, notes, parts, kernels)
         self._print(heading, notes, parts, kernels)
+
+    def _bare_pass(self) -> Callable[[], Any]:
+        """The network alone, compiled and recorded where the solve was told to be."""
+        return bare_pass(
+            self.denoiser,
+            self.workload.batch,
+            compile=self.runner.compile == "on",
+            cuda_graph=self.runner.cuda_graph == "on",
+        )
 
     def _write_page(
         self, heading: str, notes: list[str], parts: list[Part], kernels: list[Kernel]
@@ -151,16 +173,6 @@ class ProfileRun:
         kernels = [kernel._replace(name=shorten(kernel.name)) for kernel in kernels]
         print_table(console, "\nTop kernels", KERNEL_COLUMNS, kernel_rows(kernels))
         console.print(f"wrote {self.output / TRACE}, {RECORD}, {PAGE}", soft_wrap=True)
-
-
-def ratio_note(ratio: Ratio | None) -> list[str]:
-    """The ratio of an inner step to the bare network, as a sentence."""
-    if ratio is None:
-        return []
-    return [
-        f"Inner step {1e3 * ratio.inner_step:.2f} ms, the network's forward + VJP alone "
-        f"{1e3 * ratio.bare_pass:.2f} ms in eager PyTorch: ratio {ratio.value:.3f}."
-    ]
 
 
 def part_rows(parts: Sequence[Part]) -> list[tuple[str, ...]]:

@@ -46,7 +46,7 @@ class Ratio:
 
     Attributes:
         inner_step: seconds of one inner step.
-        bare_pass: seconds of the network's forward and VJP alone, in eager PyTorch.
+        bare_pass: seconds of the network's forward and VJP alone.
     """
 
     inner_step: float

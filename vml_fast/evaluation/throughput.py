@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,8 @@ from vml_fast.denoisers.precision import has_fast_bfloat16
 from vml_fast.evaluation.memory import in_use, peak_bytes
 from vml_fast.evaluation.profiling import seconds_of
 from vml_fast.evaluation.workload import Workload
-from vml_fast.solvers import VMLMAP, Result
+from vml_fast.runtime import compiled
+from vml_fast.solvers import Result
 
 EXACT, ROUNDED = 1e-4, 0.1
 """Largest relative RMS difference of images to the reference's: in float32 on a CPU, and where
@@ -140,23 +140,22 @@ def ladder(device: torch.device, skip: Sequence[str] = ()) -> Ladder:
         skip: keys to leave out; the reference cannot be.
     """
     reasons = dict.fromkeys(set(skip) - {REFERENCE}, "not asked for")
-    known = inspect.signature(VMLMAP).parameters
     if not has_fast_bfloat16(device):
         reasons.setdefault(BFLOAT16, "this device has no fast bfloat16 arithmetic")
-    if "compile" not in known:
-        reasons.setdefault(COMPILE, "this version does not compile")
-    if device.type != "cuda" or "cuda_graph" not in known:
+    obstacle = compiled.obstacle(device, "vjp")
+    if obstacle is not None:
+        reasons.setdefault(COMPILE, obstacle)
+    if device.type != "cuda":
         reasons.setdefault(GRAPH, "there is no CUDA device")
     dtype = None if NETWORK in reasons else "float32"
     best = dtype if BFLOAT16 in reasons else "bfloat16"
-    compiled = COMPILE not in reasons
     rungs = (
         Rung(REFERENCE, "plain PyTorch"),
         Rung(FUSED, "+ fused ops"),
         Rung(NETWORK, "+ fused network", dtype),
         Rung(BFLOAT16, "+ bfloat16", best),
         Rung(COMPILE, "+ torch.compile", best, compile=True),
-        Rung(GRAPH, "+ CUDA graph", best, compile=compiled, cuda_graph=True),
+        Rung(GRAPH, "+ CUDA graph", best, compile=COMPILE not in reasons, cuda_graph=True),
     )
     ordered = {key: reasons[key] for key in KEYS if key in reasons}
     return Ladder(tuple(rung for rung in rungs if rung.key not in reasons), ordered)
@@ -175,10 +174,9 @@ def prepare(workload: Workload, rung: Rung, backend: str = "auto") -> Callable[[
     denoiser = workload.denoiser
     if rung.dtype is not None:
         denoiser = accelerate(denoiser, rung.dtype)
-    wanted = {"compile": rung.compile, "cuda_graph": rung.cuda_graph}
-    known = inspect.signature(VMLMAP).parameters
-    options = {name: value for name, value in wanted.items() if name in known}
-    solver = workload.solver(denoiser, backend=backend, **options)
+    solver = workload.solver(
+        denoiser, backend=backend, compile=rung.compile, cuda_graph=rung.cuda_graph
+    )
 
     def solve() -> Tensor:
         result: Result = solver.solve(workload.y)

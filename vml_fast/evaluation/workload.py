@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -16,7 +15,10 @@ from vml_fast.operators import task
 from vml_fast.operators.base import LinearOperator
 from vml_fast.ops.philox import normal
 from vml_fast.reference import vml_map
-from vml_fast.runtime import jacobian
+from vml_fast.runtime.choose import Job, Wish
+from vml_fast.runtime.compiled import CompiledNetwork
+from vml_fast.runtime.graph import WARM_UPS, Recording, new_pool
+from vml_fast.runtime.network import Network
 from vml_fast.solvers import VMLMAP
 from vml_fast.solvers.checks import check_count
 from vml_fast.solvers.methods import method_options
@@ -135,29 +137,53 @@ def smooth_images(batch: int, image_shape: tuple[int, int, int], seed: int = 0) 
     )
 
 
-def bare_pass(denoiser: ScaledDenoiser, batch: int) -> Callable[[], Tensor]:
+def bare_pass(
+    denoiser: ScaledDenoiser, batch: int, *, compile: bool = False, cuda_graph: bool = False
+) -> Callable[[], Tensor]:
     """One forward of the network and one product with its transposed Jacobian, nothing else.
 
     Args:
         denoiser: the prior; its network runs in the network's dtype at noise level 1.
         batch: B.
+        compile: with the compiled network of `vml_fast.runtime`.
+        cuda_graph: recorded and replayed.
 
     Returns:
         A function without arguments that does it, and returns the product.
+
+    Raises:
+        BackendUnavailable: the network cannot be compiled or recorded; the message says why.
     """
-    parameter = next(denoiser.parameters())
-    u = smooth_images(batch, denoiser.image_shape).to(parameter.device, denoiser.network_dtype)
-    c_noise = denoiser.scalings(torch.ones(batch, device=parameter.device)).noise
+    device = next(denoiser.parameters()).device
+    x = smooth_images(batch, denoiser.image_shape).to(device)
+    u = x.to(denoiser.network_dtype)
+    network = _compiled(denoiser, x) if compile else Network(denoiser)
+    scalings = denoiser.scalings(torch.ones(batch, device=device))
+    network.load({})
+    network.set_level(scalings.noise, scalings.input, 1.0, x[0].numel())
+    network.prepare(u)
     cotangent = torch.ones_like(u)
 
     def run() -> Tensor:
-        _, product = jacobian.vjp(lambda v: denoiser.raw(v, c_noise), u)
+        _, product = network.linearize(u)
         return product(cotangent)
 
-    return run
+    if not cuda_graph:
+        return run
+    recording = Recording(run, device, new_pool(), WARM_UPS["step"])
+    while not recording.is_next:
+        recording()
+    recording.record()
+    return recording
 
 
-def runner_options(compile: str, cuda_graph: str) -> dict[str, Any]:
+def _compiled(denoiser: ScaledDenoiser, x: Tensor) -> Network:
+    """The network as a solve with the state x compiles it, so that its code is found."""
+    job = Job(denoiser, cast(Any, None), x, "vjp", {}, 1)  # the network knows of no problem
+    return CompiledNetwork(denoiser, "vjp", job.network_key, x.device)
+
+
+def runner_options(compile: str, cuda_graph: str) -> dict[str, Wish]:
     """The keywords of `VMLMAP` that choose a runner.
 
     Args:
@@ -167,10 +193,8 @@ def runner_options(compile: str, cuda_graph: str) -> dict[str, Any]:
     Raises:
         InputError: another word.
     """
-    words = {"auto": "auto", "on": True, "off": False}
-    chosen: dict[str, Any] = {}
+    words: dict[str, Wish] = {"auto": "auto", "on": True, "off": False}
     for name, word in (("compile", compile), ("cuda_graph", cuda_graph)):
         if word not in words:
             raise InputError(f"{name} is {word!r}; it must be auto, on or off.")
-        chosen[name] = words[word]
-    return {k: v for k, v in chosen.items() if k in inspect.signature(VMLMAP).parameters}
+    return {"compile": words[compile], "cuda_graph": words[cuda_graph]}
