@@ -15,7 +15,7 @@ LAYERS = (
     ("cli",),
     ("evaluation", "training", "interop"),
     ("reference", "solvers"),
-    ("objective", "preconditioners", "runtime"),
+    ("objective", "covariance_traces", "preconditioners", "runtime"),
     ("operators", "denoisers", "schedules"),
     ("ops",),
     ("kernels",),

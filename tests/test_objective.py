@@ -170,7 +170,9 @@ def test_bad_arguments(prior) -> None:
             vml_gradient(prior, operator, y, x, SIGMA, noise_std)
         with pytest.raises(InputError, match="noise_std must be > 0"):
             vml(prior, operator, y, x, SIGMA, noise_std, prior.log_prob)
-    with pytest.raises(InputError, match="traces must be one of exact or a function, got 'all'"):
+    with pytest.raises(
+        InputError, match="traces must be one of exact, hutchinson, .* or a function, got 'all'"
+    ):
         vml(prior, operator, y, x, SIGMA, NOISE, prior.log_prob, traces="all")
     large = torch.zeros(1, 3, 64, 64)
     with pytest.raises(InputError, match="x must have at most 4096 pixels for exact traces"):

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from vml_fast.covariance_traces import TRACES, Traces, exact_traces
 from vml_fast.denoisers.base import Denoiser, per_image
 from vml_fast.errors import InputError
 
@@ -27,10 +28,8 @@ if TYPE_CHECKING:
     from vml_fast.operators.base import LinearOperator
 
 LogProb = Callable[[Tensor, Tensor], Tensor]
-Traces = Callable[..., tuple[Tensor, Tensor]]
 
-EXACT_LIMIT = 4096
-"""The largest number of pixels for which `exact_traces` takes one Jacobian row per pixel."""
+__all__ = ["LogProb", "Traces", "exact_traces", "vml", "vml_gradient", "vml_simplified"]
 
 
 def vml(
@@ -58,7 +57,8 @@ def vml(
         log_prob: ``log p_t(x, sigma)`` ``(B,)``, for example `GaussianMixtureDenoiser.log_prob`.
         log_evidence: ``log p(y)``, a number or ``(B,)``; with the default 0 the value is the KL
             divergence up to this constant.
-        traces: a name of `TRACES`, or a function with the signature of `exact_traces`.
+        traces: a name of `covariance_traces.TRACES`, or a function with the signature of
+            `exact_traces`.
         **condition: keywords of the denoiser.
 
     Returns:
@@ -155,50 +155,6 @@ def vml_gradient(
     (product,) = torch.autograd.grad(denoised, leaf, bracket)
     scale = per_image(sigma_y, x)
     return -product * per_image(total / sigma.square(), x) / scale / scale
-
-
-def exact_traces(
-    denoiser: Denoiser, operator: LinearOperator, x: Tensor, sigma: Tensor, **condition: Any
-) -> tuple[Tensor, Tensor]:
-    """``Tr Cov`` and ``Tr(H Cov Hᵀ)`` with ``Cov = sigma_t² J``, from all n rows of J.
-
-    Args:
-        denoiser: ``D(x, sigma, **condition)``.
-        operator: H.
-        x: the state x_t, ``(B, C, H, W)``, of at most `EXACT_LIMIT` pixels each.
-        sigma: sigma_t, ``(B,)``, > 0.
-        **condition: keywords of the denoiser.
-
-    Returns:
-        Two tensors ``(B,)``, differentiable in x if x requires a gradient.
-
-    Raises:
-        InputError: x is too large.
-    """
-    n = x[0].numel()
-    if n > EXACT_LIMIT:
-        raise InputError(f"x must have at most {EXACT_LIMIT} pixels for exact traces, got {n}")
-    differentiable = x.requires_grad and torch.is_grad_enabled()
-    with torch.enable_grad():
-        leaf = x if differentiable else x.detach().requires_grad_(True)
-        denoised = denoiser(leaf, sigma, **condition)
-        trace = measured = torch.zeros_like(sigma, dtype=x.dtype)
-        for i in range(n):
-            unit = torch.zeros_like(x).flatten(1)
-            unit[:, i] = 1
-            unit = unit.reshape(x.shape)
-            (row,) = torch.autograd.grad(
-                denoised, leaf, unit, retain_graph=True, create_graph=differentiable
-            )
-            trace = trace + row.flatten(1)[:, i]
-            normal = operator.adjoint(operator.forward(unit))  # the i-th column of HᵀH
-            measured = measured + (row * normal).flatten(1).sum(1)
-    variance = sigma.square()
-    return variance * trace, variance * measured
-
-
-TRACES: dict[str, Traces] = {"exact": exact_traces}
-"""Ways to compute the two traces, by name."""
 
 
 def _positive_noise(noise_std: float | Tensor, x: Tensor) -> Tensor:
