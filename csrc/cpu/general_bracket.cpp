@@ -17,8 +17,33 @@ VML_CLONES void general_bracket_run(float* VML_RESTRICT v, float* VML_RESTRICT c
   }
 }
 
+VML_CLONES void scaled_term_run(float* VML_RESTRICT v, float* VML_RESTRICT cotangent,
+                                const float* VML_RESTRICT term, int64_t n, Coefficients c) {
+  for (int64_t i = 0; i < n; ++i) {
+    const float value = c.alpha * term[i];
+    v[i] = value;
+    cotangent[i] = c.c_out * value;
+  }
+}
+
 void fill_general_bracket(const Bracket& outputs, const Tensor& raw, const Tensor& x,
                           const Tensor& term, const Tensor& coefficients) {
+  const CoefficientRows rows(coefficients);
+  bool has_prior = false;
+  for (int64_t b = 0; b < coefficients.size(0); ++b) has_prior |= rows[b].beta_null != 0.0f;
+  if (!has_prior) {  // without noise, by default: D is not needed again
+    const Tiling tiling(x,
+                        {{std::get<0>(outputs), Access::kWrite},
+                         {std::get<1>(outputs), Access::kWrite},
+                         {term, Access::kRead}},
+                        true);
+    return tiling.for_each([&](const Stretch& s) {
+      for (int64_t k = 0; k < s.channels(); ++k) {
+        scaled_term_run(s.write(kV, k), s.write(kCotangent, k), s.read(2, k), s.n(),
+                        rows[s.run().b]);
+      }
+    });
+  }
   fill_bracket(outputs, raw, x, {term}, coefficients, true,
                [](const Stretch& s, const Coefficients& c) {
                  for (int64_t k = 0; k < s.channels(); ++k) {

@@ -37,29 +37,55 @@ struct Spectrum {
   int64_t height, width;
 };
 
-// Samples [first, first + count) of a tensor; the whole of one that all samples share.
-inline Tensor samples_of(const Tensor& tensor, int64_t first, int64_t count, int64_t samples) {
-  if (tensor.size(0) == 1 && samples != 1) return tensor;
+// Which images of a batch a step works on: samples and channels.
+struct Part {
+  int64_t sample, samples, channel, channels;
+};
+
+// A part of a (B | 1, C | 1, ...) tensor of a batch with `all` samples and channels.
+inline Tensor part_of(const Tensor& tensor, const Part& part, const Part& all) {
   Tensor view = tensor;
-  return torch::stable::narrow(view, 0, first, count);
+  if (part.samples != all.samples && view.size(0) != 1) {
+    view = torch::stable::narrow(view, 0, part.sample, part.samples);
+  }
+  if (part.channels != all.channels && view.dim() == 4 && view.size(1) != 1) {
+    view = torch::stable::narrow(view, 1, part.channel, part.channels);
+  }
+  return view;
 }
 
-// The bracket around to_spectrum(stack) and to_image(filtered), a few samples at a time: what one
+// Parts of about kInCache elements: of whole samples, or of planes where a sample is larger.
+inline std::vector<Part> parts_of(const TransformProblem& p) {
+  constexpr int64_t kInCache = 100000;  // elements of a stage; six of them fit the second level
+  const int64_t samples = p.x.size(0), channels = p.x.size(1);
+  const int64_t plane = p.x.size(2) * p.x.size(3);
+  const bool planar = p.raw.is_contiguous() && p.x.is_contiguous();
+  const int64_t planes = planar ? std::clamp<int64_t>(kInCache / plane, 1, channels) : channels;
+  const int64_t step = std::clamp<int64_t>(kInCache / (planes * plane), 1, samples);
+  std::vector<Part> parts;
+  for (int64_t b = 0; b < samples; b += planes == channels ? step : 1) {
+    const int64_t count = planes == channels ? std::min(step, samples - b) : 1;
+    for (int64_t c = 0; c < channels; c += planes) {
+      parts.push_back({b, count, c, std::min(planes, channels - c)});
+    }
+  }
+  return parts;
+}
+
+// The bracket around to_spectrum(stack) and to_image(filtered), a few images at a time: what one
 // step writes is still in the second-level cache when the next one reads it. The caller has checked
 // the images; everything is checked before work is shared, as threads do not pass messages on.
 template <typename ToSpectrum, typename ToImage>
 Bracket transform_bracket(const TransformProblem& p, const Spectrum& spectrum,
                           const ToSpectrum& to_spectrum, const ToImage& to_image) {
-  constexpr int64_t kInCache = 200000;  // elements of a stage
   check_spectral_data({p.x.size(0), p.x.size(1), spectrum.height, spectrum.width}, spectrum.type,
                       p.x, p.target, p.s, p.alpha, p.beta);
   const Bracket outputs = empty_bracket(p.raw, p.x);
-  const int64_t samples = p.x.size(0);
   if (p.x.numel() == 0) return outputs;
-  const int64_t step = std::clamp<int64_t>(kInCache / (p.x.numel() / samples), 1, samples);
-  const auto part = [&](int64_t first) {
-    const int64_t count = std::min(step, samples - first);
-    const auto of = [&](const Tensor& t) { return samples_of(t, first, count, samples); };
+  const Part all{0, p.x.size(0), 0, p.x.size(1)};
+  const std::vector<Part> parts = parts_of(p);
+  const auto run = [&](int64_t i) {
+    const auto of = [&](const Tensor& t) { return part_of(t, parts[i], all); };
     const Tensor raw = of(p.raw), x = of(p.x), coefficients = of(p.coefficients);
     const std::optional<Tensor> beta = p.beta.has_value() ? std::optional(of(*p.beta)) : p.beta;
     const Tensor z = to_spectrum(denoised_stack(raw, x, coefficients, beta.has_value()));
@@ -67,11 +93,11 @@ Bracket transform_bracket(const TransformProblem& p, const Spectrum& spectrum,
     fill_general_bracket({of(std::get<0>(outputs)), of(std::get<1>(outputs))}, raw, x,
                          to_image(filtered), coefficients);
   };
-  const int64_t parts = (samples + step - 1) / step;
-  if (parts >= static_cast<int64_t>(torch::stable::get_num_threads())) {
-    share_tiles(parts, step * (p.x.numel() / samples), [&](int64_t i) { part(i * step); });
+  const int64_t count = static_cast<int64_t>(parts.size());
+  if (count >= static_cast<int64_t>(torch::stable::get_num_threads())) {
+    share_tiles(count, p.x.numel() / count, run);
   } else {  // too few parts for the threads: they share the work inside each step instead
-    for (int64_t i = 0; i < parts; ++i) part(i * step);
+    for (int64_t i = 0; i < count; ++i) run(i);
   }
   return outputs;
 }

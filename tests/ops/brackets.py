@@ -134,6 +134,24 @@ class BracketTests:
         helpers.assert_agrees(values, helpers.run(self.op, "reference", *given))
 
     @kernels
+    @pytest.mark.skipif(helpers.INTERPRETED, reason="too large for Triton's interpreter")
+    @helpers.network_formats
+    def test_samples_larger_than_the_cache(self, backend: str, layout: str) -> None:
+        """Transforms take three of the five planes of each sample, and then two."""
+        raw, *rest = self.arguments((2, 5, 128, 256))
+        given = (helpers.LAYOUTS[layout](raw), *rest)
+        helpers.assert_backend_agrees(self.op, backend, given)
+
+    @kernels
+    @helpers.network_formats
+    @pytest.mark.parametrize("samples", ["all", "one"])
+    def test_no_weight_on_the_null_space(self, backend: str, layout: str, samples: str) -> None:
+        """As without noise; D need not be computed a second time then."""
+        *given, coefficients = helpers.placed(self.arguments((2, 3, 12, 20)), layout)
+        coefficients[: 2 if samples == "all" else 1, 4] = 0.0
+        helpers.assert_backend_agrees(self.op, backend, (*given, coefficients))
+
+    @kernels
     @pytest.mark.parametrize(
         ("argument", "wrong"),
         [
