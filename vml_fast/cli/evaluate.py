@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from vml_fast.cli import evaluate_studies
 from vml_fast.cli import measure_options as opt
 from vml_fast.cli.options import MACHINE, METHOD, PROBLEM, RESULTS, Overwrite
 
@@ -134,3 +135,6 @@ def evaluate(
         max_minutes=max_minutes,
     )
     run(settings, output, report_only=report_only, overwrite=overwrite)
+
+
+app.command()(evaluate_studies.toy)

@@ -122,12 +122,15 @@ def test_records_of_other_weights_are_refused_and_replaced_only_on_request(tmp_p
     store = Store(tmp_path, PROVENANCE)
     store.save(cell(), {"metrics": {}}, torch.zeros(4, 3, 12, 12))
     store.merge([cell()])
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "old.png").touch()
     changed = PROVENANCE | {"prior": "another"}
     with pytest.raises(InputError, match="prior 'mixture', now it is 'another'"):
         Store(tmp_path, changed)
     assert len(store.records()) == 1
     assert not Store(tmp_path, changed, overwrite=True).records()
     assert not list(store.cells.iterdir())
+    assert not list((tmp_path / "figures").iterdir())
 
 
 def test_restorations_are_kept_as_pictures(tmp_path):

@@ -134,8 +134,7 @@ class Store:
             if former == self.provenance:
                 continue
             if overwrite:
-                path.unlink()
-                path.with_suffix(".png").unlink(missing_ok=True)
+                self._remove(path)
                 continue
             keys = [*self.provenance, *former]
             key = next(k for k in keys if former.get(k) != self.provenance.get(k))
@@ -144,6 +143,13 @@ class Store:
                 f"{self.provenance.get(key)!r}; choose another --output, or pass --overwrite to "
                 "remove what other priors, data or seeds gave"
             )
+
+    def _remove(self, path: Path) -> None:
+        """A record, its restorations, and the figures, some of which show them."""
+        path.unlink()
+        path.with_suffix(".png").unlink(missing_ok=True)
+        for figure in (self.folder / "figures").glob("*.png"):
+            figure.unlink()
 
 
 def _read(path: Path) -> Record:
