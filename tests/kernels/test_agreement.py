@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 def _run(interpreted: bool, *options: str) -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1" if interpreted else "0"}
-    plugin = ["-p", "tests.kernels.rounding"] if interpreted else []
+    plugin = ["-p", "tests.kernels.interpreter"] if interpreted else []
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugin, *options]
     result = subprocess.run(
         [*command, "tests/kernels/agreement.py"],
