@@ -74,9 +74,16 @@ class RandomData:
         return block
 
 
-def coefficients(batch: int, columns: int = 5) -> Tensor:
-    """Per-sample scalars of a noise level, small enough that repeated steps stay bounded."""
-    return 0.2 + 0.6 * torch.rand(batch, columns, device=DEVICE)
+def coefficients(batch: int, columns: int = 5, *, prior: bool = True) -> Tensor:
+    """Per-sample scalars of a noise level, small enough that repeated steps stay bounded.
+
+    Args:
+        batch: number of images.
+        columns: of the table.
+        prior: False sets the last one, beta_null, to 0, as it is by default without noise.
+    """
+    table = 0.2 + 0.6 * torch.rand(batch, columns, device=DEVICE)
+    return table if prior else table * (torch.arange(columns, device=DEVICE) != columns - 1)
 
 
 class CopyBandwidth:

@@ -23,7 +23,7 @@ def work(case: Case, data: RandomData, *, prior: bool = False) -> Work:
         s,
         alpha,
         beta if prior else None,
-        coefficients(case.batch),
+        coefficients(case.batch, prior=prior),
     )
     pixels = case.size**2
     transforms = (3 if prior else 2) * 3 * case.batch

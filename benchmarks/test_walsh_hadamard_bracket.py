@@ -22,7 +22,7 @@ def work(case: Case, data: RandomData, *, prior: bool = False) -> Work:
         selected.float(),
         alpha,
         beta if prior else None,
-        coefficients(case.batch),
+        coefficients(case.batch, prior=prior),
     )
     additions = 3 * case.batch * case.size**2 * round(math.log2(case.size**2))
     return Work(arguments, flops=(3 if prior else 2) * additions)

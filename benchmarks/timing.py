@@ -12,8 +12,8 @@ from benchmarks.machine import DEVICE, synchronize
 
 Turn = Callable[[int], Any]
 ROUND_SECONDS = 0.02
-CASE_SECONDS = 0.4
-SWEEP_SECONDS = 0.4
+CASE_SECONDS = 0.3
+SWEEP_SECONDS = 0.25
 MOST_SETS = 500
 FEWEST_ROUNDS, MOST_ROUNDS = 3, 40
 
