@@ -9,6 +9,7 @@
 #   sanitizer  compute-sanitizer (memcheck, racecheck) over the tests of the CUDA ops
 #   bench      every op against its bandwidth limit, the inner step, the launches of a profiler trace
 #   solve      whole solves on every backend
+#   throughput networks of the field's sizes, each acceleration in turn; charts; a profile
 #   train      train-prior on the images in PRIOR_DATA, resumed by further runs
 #   report     tables, pictures and the table of the fastest backends
 #
@@ -31,7 +32,7 @@ PYTHON=${PYTHON:-python3}
 LIMIT=${LIMIT:-570}
 PRIOR_RUN=${PRIOR_RUN:-build/gpu_suite/prior}
 PRIOR_MINUTES=${PRIOR_MINUTES:-8}
-STEPS=(build test sanitizer bench solve train report)
+STEPS=(build test sanitizer bench solve throughput train report)
 LOGS=build/gpu_suite
 LEFT=75 # EX_TEMPFAIL: pieces are left
 
@@ -64,7 +65,7 @@ pack() {
   [[ -n ${OUT:-} ]] || return 0
   mkdir -p "$OUT"
   local parts=()
-  for part in benchmarks/results docs/benchmarks vml_fast/ops/fastest.json "$LOGS"; do
+  for part in benchmarks/results docs/benchmarks docs/images vml_fast/ops/fastest.json "$LOGS"; do
     [[ -e $part ]] && parts+=("$part")
   done
   tar -czf "$OUT/gpu_suite.tar.gz" --exclude="$PRIOR_RUN" "${parts[@]}"
@@ -195,6 +196,26 @@ step_bench() {
 
 step_solve() {
   piece solve "$PYTHON" -m benchmarks.run solve
+}
+
+step_throughput() {
+  local network part selection results
+  results=benchmarks/results/$(tag)
+  $dry_run || mkdir -p "$results"
+  for network in emoji64 edm64 dps-ffhq256 ldm64 adm256; do
+    for part in eager compiled; do # compiled code persists: a bounded run finds it when resumed
+      selection="$network and not compile and not cuda-graph"
+      [[ $part == compiled ]] && selection="$network and (compile or cuda-graph)"
+      piece "throughput-$network-$part" "$PYTHON" -m pytest -q benchmarks/test_throughput.py \
+        --benchmark-enable --benchmark-only -k "$selection" \
+        --benchmark-json="$results/throughput-$network-$part.json"
+    done
+    piece "chart-$network" "$PYTHON" -m benchmarks.throughput --network "$network" --batch 1 \
+      --inner-steps 5
+  done
+  piece chart "$PYTHON" -m benchmarks.throughput
+  piece profile "$PYTHON" -c "from vml_fast.cli.main import app; app()" profile \
+    --cuda-graph off --compile off --overwrite --output "$LOGS/profile"
 }
 
 step_train() {

@@ -17,6 +17,7 @@ from benchmarks.charts import LAYOUTS, NAMES, charted_cases, label, op_chart
 from benchmarks.fastest import rules
 from benchmarks.machine import RESULTS
 from benchmarks.records import Entry, Machine, load_all, median, share, speed_up
+from benchmarks.throughput_report import throughput_section
 from vml_fast.evaluation.files import write_whole
 
 PAGES = Path(__file__).parents[1] / "docs" / "benchmarks"
@@ -191,6 +192,7 @@ def write_page(machine: Machine, folder: Path) -> None:
         inner_step_section(machine),
         launches_section(machine),
         solves_section(machine),
+        throughput_section(machine),
         suite_section(machine),
         fastest_section(machine),
         ops_section(machine, pictures),

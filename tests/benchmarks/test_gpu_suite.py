@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "benchmarks" / "gpu_suite.sh"
-STEPS = ("build", "test", "sanitizer", "bench", "solve", "train", "report")
+STEPS = ("build", "test", "sanitizer", "bench", "solve", "throughput", "train", "report")
 
 INTERPRETER = """\
 #!/usr/bin/env bash
@@ -81,6 +81,9 @@ def test_a_dry_run_prints_every_step_and_runs_nothing(checkout: Path) -> None:
         "benchmarks.run inner_step",
         "benchmarks.run launches",
         "benchmarks.run solve",
+        "adm256\\ and\\ \\(compile\\ or\\ cuda-graph\\)",
+        "benchmarks.throughput --network dps-ffhq256",
+        "profile --cuda-graph off",
         "train-prior --data /images",
         "benchmarks.fastest",
         "benchmarks.report",

@@ -222,14 +222,13 @@ def compare(
     for rung in chosen.rungs:
         say(f"{rung.label}: first solve")
         try:
-            measurement, solve, image = _first(workload, rung, backend)
+            measurement, solve, image = first(workload, rung, truth, backend)
         except RuntimeError as error:  # out of memory, or the compiler's own
             if rung.is_reference:
                 raise
             left_out[rung.key] = str(error).strip().splitlines()[0]
             continue
         truth = image if truth is None else truth
-        measurement.difference = relative_difference(image, truth)
         if not measurement.difference <= tolerance(rung, device):
             left_out[rung.key] = f"its images differ by {measurement.difference:.1e}"
             continue
@@ -242,10 +241,20 @@ def compare(
     return Comparison([found for found, _ in running], left_out, workload.batch, passes)
 
 
-def _first(
-    workload: Workload, rung: Rung, backend: str
+def first(
+    workload: Workload, rung: Rung, truth: Tensor | None = None, backend: str = "auto"
 ) -> tuple[Measurement, Callable[[], Tensor], Tensor]:
-    """Prepare a rung, solve once to warm up and once more for its memory."""
+    """Prepare a rung, solve once to warm up and once more for its memory.
+
+    Args:
+        workload: what is solved.
+        rung: how.
+        truth: images of the reference; None where the rung is the reference.
+        backend: of the fused ops.
+
+    Returns:
+        What is known before any timing, the solve, and its images.
+    """
     device = workload.y.device
     before = in_use(device)
     kept: list[Any] = []
@@ -259,4 +268,5 @@ def _first(
     peak = peak_bytes(solve, device)
     if before is not None and peak is not None:
         measurement.extra_bytes = max(0, peak - before)
+    measurement.difference = 0.0 if truth is None else relative_difference(image, truth)
     return measurement, solve, image

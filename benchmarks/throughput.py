@@ -1,0 +1,112 @@
+"""Measures the chart of the README: each acceleration adds a bar; all repeats alternate.
+
+    python -m benchmarks.throughput                          emoji64 at batch 8, about five minutes
+    python -m benchmarks.throughput --network adm256 --batch 1
+
+writes `throughput-<network>-<batch>.json` into the records of this machine, and
+`docs/images/throughput-<machine>.png` (with the network and batch in its name where they are not
+the usual ones). Nothing else should run meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytest_benchmark.utils import get_commit_info
+
+from benchmarks.machine import DEVICE, RESULTS, device_name, machine_record, machine_tag
+from benchmarks.networks import NETWORKS
+from vml_fast.evaluation.figures import write_figure
+from vml_fast.evaluation.files import write_json
+from vml_fast.evaluation.throughput import KEYS, Comparison, compare, ladder
+from vml_fast.evaluation.throughput_figure import throughput_figure
+from vml_fast.evaluation.workload import make_workload
+
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
+USUAL = ("emoji64", 8)
+
+
+def chart_name(network: str, batch: int) -> str:
+    """File name of the chart."""
+    special = "" if (network, batch) == USUAL else f"-{network}-{batch}"
+    return f"throughput-{machine_tag()}{special}.png"
+
+
+def footnote(comparison: Comparison) -> str:
+    """Warm-up of the last rung, and what is missing."""
+    last = comparison.measured[-1]
+    warm_up = f"warm-up up to {last.rung.label.removeprefix('+ ')}: {last.warm_up_seconds:.0f} s"
+    missing = [f"no {key}: {reason}" for key, reason in comparison.left_out.items()]
+    return "; ".join([warm_up, *missing])
+
+
+def record(given: argparse.Namespace, comparison: Comparison) -> dict[str, Any]:
+    """What is kept of a comparison."""
+    commit = get_commit_info()
+    return {
+        "machine_info": machine_record(),
+        "commit_info": {key: commit.get(key) for key in ("id", "time", "dirty")},
+        "ladder": {
+            "network": given.network,
+            "task": given.task,
+            "batch": given.batch,
+            "steps": given.steps,
+            "inner_steps": given.inner_steps,
+            "rows": comparison.rows(),
+            "left_out": comparison.left_out,
+        },
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure, write the record, draw the chart."""
+    parser = argparse.ArgumentParser(description="Measure each acceleration, one at a time.")
+    parser.add_argument("--network", choices=NETWORKS, default=USUAL[0])
+    parser.add_argument("--batch", type=int, default=USUAL[1])
+    parser.add_argument("--task", default="sr4")
+    parser.add_argument("--steps", type=int, default=2, help="noise levels: all take the same time")
+    parser.add_argument("--inner-steps", type=int, default=10)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--skip", action="append", default=[], choices=KEYS[1:])
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the records")
+    parser.add_argument("--images", type=Path, default=IMAGES, help="folder of the charts")
+    given = parser.parse_args(arguments)
+    workload = make_workload(
+        NETWORKS[given.network].build(DEVICE),
+        given.task,
+        batch=given.batch,
+        steps=given.steps,
+        inner_steps=given.inner_steps,
+    )
+    chosen = ladder(torch.device(DEVICE), given.skip)
+    comparison = compare(
+        workload, chosen, repeats=given.repeats, say=lambda t: print(t, flush=True)
+    )
+    folder = given.results / machine_tag()
+    folder.mkdir(parents=True, exist_ok=True)
+    given.images.mkdir(parents=True, exist_ok=True)
+    path = folder / f"throughput-{given.network}-{given.batch}.json"
+    write_json(path, record(given, comparison))
+    subtitle = (
+        f"{given.network}, {given.task}, batch {given.batch}, "
+        f"{given.steps} × {given.inner_steps} steps, torch {torch.__version__}"
+    )
+    figure = throughput_figure(
+        comparison.rows(), title=device_name(), subtitle=subtitle, note=footnote(comparison)
+    )
+    chart = given.images / chart_name(given.network, given.batch)
+    write_figure(chart, figure)
+    for row in comparison.rows():
+        print(
+            f"{row['label']:18} {row['speed_up']:6.2f}×  "
+            f"{row['milliseconds_per_inner_step']:8.2f} ms per inner step  "
+            f"warm-up {row['warm_up_seconds']:6.1f} s"
+        )
+    print(path, chart, sep="\n")
+
+
+if __name__ == "__main__":
+    main()
