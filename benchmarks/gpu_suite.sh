@@ -5,8 +5,10 @@
 #
 # Steps, by default all of them in this order:
 #   build      compile the C++ and CUDA ops and install the package from this checkout
-#   test       the whole suite: the op tests take every backend that runs here, CUDA and Triton too
-#   sanitizer  compute-sanitizer (memcheck, racecheck) over the tests of the CUDA ops
+#   test       the whole suite: the op tests take every backend that runs here, CUDA and Triton too;
+#              then the tests of whole solves on a GPU once more with each of these two
+#   sanitizer  compute-sanitizer over the tests of the CUDA ops: memcheck, and for the ops with
+#              shared memory racecheck and synccheck
 #   bench      every op against its bandwidth limit, the inner step, the launches of a profiler trace
 #   solve      whole solves on every backend
 #   throughput networks of the field's sizes, each acceleration in turn; charts; a profile
@@ -35,6 +37,7 @@ PRIOR_MINUTES=${PRIOR_MINUTES:-8}
 STEPS=(build test sanitizer bench solve throughput train report)
 LOGS=build/gpu_suite
 LEFT=75 # EX_TEMPFAIL: pieces are left
+PATH=$PATH:/usr/local/cuda/bin # nvcc and compute-sanitizer, where the toolkit is not on PATH
 
 dry_run=false
 again=false
@@ -80,11 +83,16 @@ finish() {
   exit "$1"
 }
 
-tag() { "$PYTHON" -m benchmarks.machine; }
+machine=
+
+find_machine() { # once, since it imports torch
+  [[ -n $machine ]] || machine=$("$PYTHON" -m benchmarks.machine)
+}
 
 passed() { # NAME: whether its record says so
   local record
-  record="benchmarks/results/$(tag)/suite-$1.json"
+  find_machine
+  record="benchmarks/results/$machine/suite-$1.json"
   [[ -f $record ]] && grep -q '"status": 0' "$record"
 }
 
@@ -163,27 +171,49 @@ step_build() {
 }
 
 step_test() {
-  local folder
+  local folder name backend
+  # What only a GPU can show comes first. Triton compiles for minutes; its cache lets a bounded run
+  # go on where it stopped.
+  tests test-native tests/native/
+  tests test-ops tests/ops/ -k "not triton"
+  tests test-ops-triton tests/ops/ -k triton
+  tests test-kernels-gpu tests/kernels/ -k gpu
+  for backend in cuda triton; do
+    name=test-solves-$backend
+    piece "$name" env VML_FAST_BACKEND="$backend" "$PYTHON" -m pytest -q -m gpu \
+      --junitxml="$LOGS/$name.xml" tests/runtime/ tests/solvers/
+  done
+  tests test-kernels tests/kernels/ -k "not gpu"
   for folder in tests/*/; do
-    [[ $folder == *__pycache__* ]] || tests "test-$(basename "$folder")" "$folder"
+    name=$(basename "$folder")
+    case "$name" in
+      __pycache__ | native | ops | kernels) ;;
+      *) tests "test-$name" "$folder" ;;
+    esac
   done
   tests test-package tests/test_*.py
 }
 
+sanitized() { # TOOL SELECTION FILE...: tests of the CUDA ops under compute-sanitizer
+  local tool=$1 selection=$2
+  shift 2
+  # without torch's memory cache every tensor has bounds of its own
+  piece "$tool" env PYTORCH_NO_CUDA_MEMORY_CACHING=1 \
+    compute-sanitizer --tool "$tool" --error-exitcode 3 --report-api-errors no \
+    --target-processes all "$PYTHON" -m pytest -q -x -p no:cacheprovider \
+    -k "$selection and not opcheck and not gradcheck" --junitxml="$LOGS/$tool.xml" "$@"
+}
+
 step_sanitizer() {
-  local tool file name
+  local tool paths=tests/native/test_cuda_paths.py
   if ! $dry_run && ! command -v compute-sanitizer >/dev/null; then
     echo "== sanitizer: compute-sanitizer is not installed, passed over"
     return 0
   fi
-  for tool in memcheck racecheck; do
-    for file in tests/ops/test_*.py; do
-      name=$tool-$(basename "$file" .py)
-      # without torch's memory cache every tensor has bounds of its own
-      piece "$name" env PYTORCH_NO_CUDA_MEMORY_CACHING=1 \
-        compute-sanitizer --tool "$tool" --error-exitcode 3 --target-processes all \
-        "$PYTHON" -m pytest -q -x -k cuda --junitxml="$LOGS/$name.xml" "$file"
-    done
+  sanitized memcheck cuda tests/ops "$paths"
+  for tool in racecheck synccheck; do
+    sanitized "$tool" "cuda and (fwht or transform or norm)" \
+      tests/ops/test_fwht.py tests/ops/test_group_norm_silu.py "$paths"
   done
 }
 
@@ -200,7 +230,8 @@ step_solve() {
 
 step_throughput() {
   local network part selection results
-  results=benchmarks/results/$(tag)
+  find_machine
+  results=benchmarks/results/$machine
   $dry_run || mkdir -p "$results"
   for network in emoji64 edm64 dps-ffhq256 ldm64 adm256; do
     for part in eager compiled; do # compiled code persists: a bounded run finds it when resumed
