@@ -40,7 +40,7 @@ def emoji64(tiny: bool) -> ScaledDenoiser:
 
 def guided(tiny: bool) -> ScaledDenoiser:
     """Two levels in the proportions of the field's 93 M network, on small images."""
-    channels, size = (32, 16) if tiny else (128, 64)
+    channels, size = (32, 16) if tiny else (128, 32)
     network = diffusers.UNet2DModel(
         sample_size=size,
         in_channels=3,
