@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def _run(interpreted: bool, *options: str) -> None:
-    environment = os.environ | {"TRITON_INTERPRET": "1" if interpreted else "0"}
+    on_cpu = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = os.environ | (on_cpu if interpreted else {"TRITON_INTERPRET": "0"})
     plugin = ["-p", "tests.kernels.interpreter"] if interpreted else []
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugin, *options]
     result = subprocess.run(
