@@ -137,4 +137,10 @@ def evaluate(
     run(settings, output, report_only=report_only, overwrite=overwrite)
 
 
-app.command()(evaluate_studies.toy)
+for study in (
+    evaluate_studies.toy,
+    evaluate_studies.traces,
+    evaluate_studies.scaling,
+    evaluate_studies.tau,
+):
+    app.command()(study)

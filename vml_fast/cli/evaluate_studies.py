@@ -32,3 +32,47 @@ def toy(
     from vml_fast.cli.evaluate_studies_run import run_toy
 
     run_toy(output, samples, noise_std, seed)
+
+
+def traces(
+    output: StudyOutput = Path("evaluation"),
+    samples: Annotated[
+        int, typer.Option(help="Runs on the 2-D mixture; 1/8 of it on images.")
+    ] = 64,
+    side: Annotated[int, typer.Option(help="Pixels per side of the images, a divisor of 64.")] = 16,
+) -> None:
+    """What the traces change that VML-MAP drops from the loss: exact, Hutchinson, Hutch++.
+
+    It runs the full descent on the 2-D mixture and on a mixture of small gray pictures, and writes
+    traces.png, .md and .json.
+    """
+    from vml_fast.cli.evaluate_studies_run import run_traces
+
+    run_traces(output, samples, side)
+
+
+def scaling(
+    output: StudyOutput = Path("evaluation"),
+    images: Annotated[int, typer.Option(help="Images per blur.")] = 4,
+) -> None:
+    """Blurs of growing width: no preconditioner, both forms, and conjugate gradients.
+
+    It writes scaling.png, .md and .json: how near each form comes to the posterior's modes, and
+    after how many applications a decomposition of H has paid.
+    """
+    from vml_fast.cli.evaluate_studies_run import run_scaling
+
+    run_scaling(output, images)
+
+
+def tau(
+    output: StudyOutput = Path("evaluation"),
+    images: Annotated[int, typer.Option(help="Images per noise level.")] = 8,
+) -> None:
+    """Noisy data: quality against tau / sigma_y, and the artifacts at low noise levels.
+
+    It writes tau.png, .md and .json.
+    """
+    from vml_fast.cli.evaluate_studies_run import run_tau
+
+    run_tau(output, images)

@@ -14,7 +14,7 @@ from vml_fast.cli.tables import markdown, print_table
 from vml_fast.errors import InputError, require
 from vml_fast.evaluation.figures import write_figure
 from vml_fast.evaluation.files import check_writable, write_json, write_whole
-from vml_fast.evaluation.studies import toy
+from vml_fast.evaluation.studies import scaling, tau, toy, traces
 from vml_fast.solvers.checks import check_count
 
 if TYPE_CHECKING:
@@ -52,6 +52,83 @@ def run_toy(output: Path, samples: int, noise_std: float, seed: int) -> None:
     }
     title = f"2-D mixture, σ_y = {noise_std:g}, {samples} samples of each method"
     _write(output, "toy", title, header, rows, record, toy.toy_figure(problem, drawn, found))
+
+
+def run_traces(output: Path, samples: int, side: int) -> None:
+    """Run, print and write the study of the traces; errors as in `run_toy`."""
+    check_count("--samples", samples, 16)
+    if side not in (4, 8, 16, 32):
+        raise InputError(f"--side is {side}; it must be 4, 8, 16 or 32")
+    _prepare(output)
+    problems = [traces.toy_problem(), traces.picture_problem(side)]
+    first = traces.compare(problems[0], samples, steps=20, inner_steps=20)
+    second = traces.compare(problems[1], max(samples // 8, 2), steps=20, inner_steps=5)
+    found = [first[1], second[1]]
+    header = ["prior", "traces", "nats below nearest mode", "coverage", "distance from drop"]
+    rows = [
+        [problem.name, form, *(f"{one[key]:.3f}" for key in ("mode_gap", "coverage", "moved"))]
+        for problem, scores in zip(problems, found, strict=True)
+        for form, one in scores.items()
+    ]
+    record = {
+        problem.name: {
+            "scores": scores,
+            "sigmas": runs["exact"].sigmas,
+            "shares": {form: run.shares for form, run in runs.items()},
+        }
+        for problem, (runs, scores) in zip(problems, (first, second), strict=True)
+    }
+    figure = traces.traces_figure(problems, [first[0], second[0]], found)
+    _write(output, "traces", "What the dropped traces change", header, rows, record, figure)
+
+
+def run_scaling(output: Path, images: int) -> None:
+    """Run, print and write the study of the preconditioners; errors as in `run_toy`."""
+    check_count("--images", images, 1)
+    _prepare(output)
+    found, spent = scaling.quality(count=images), scaling.costs()
+    header = ["blur", "condition", "form", "RMS distance to nearest mode", "residual / σ_y"]
+    rows = [
+        [f"{q.width:g}", f"{q.condition:.1e}", q.form, f"{q.error:.4f}", f"{q.residual:.3f}"]
+        for q in found
+    ]
+    record = {
+        "noise_std": scaling.NOISE_STD,
+        "quality": [asdict(one) for one in found],
+        "costs": [asdict(one) | {"pays_after": min(one.pays_after, 1e9)} for one in spent],
+    }
+    title = "Preconditioners on blurs of growing width"
+    figure = scaling.scaling_figure(found, spent)
+    _write(output, "scaling", title, header, rows, record, figure)
+
+
+def run_tau(output: Path, images: int) -> None:
+    """Run, print and write the study of tau; errors as in `run_toy`."""
+    check_count("--images", images, 1)
+    _prepare(output)
+    found, trial = tau.sweep(count=images), tau.artifacts()
+    header = ["σ_y", "τ / σ_y", "preconditioned", "PSNR, dB", "residual / σ_y"]
+    rows = [
+        [
+            f"{p.noise_std:g}",
+            f"{p.ratio:g}",
+            "yes" if p.preconditioned else "no",
+            f"{p.psnr:.2f}",
+            f"{p.residual:.3f}",
+        ]
+        for p in found
+    ]
+    growth = {
+        name: [None if value != value else value for value in values]  # NaN: not optimized
+        for name, values in trial.growth.items()
+    }
+    record = {
+        "sweep": [asdict(one) for one in found],
+        "sigmas": trial.sigmas,
+        "growth": growth,
+    }
+    title = "Noisy data: where to stop, and the step size that diverges"
+    _write(output, "tau", title, header, rows, record, tau.tau_figure(found, trial))
 
 
 def _prepare(output: Path) -> None:

@@ -16,6 +16,11 @@ CASES = [
 ]
 
 
+def shrink(x, sigma):
+    """A denoiser that costs nothing: only its calls count here."""
+    return x / (1.0 + sigma.reshape(-1, 1, 1, 1) ** 2)
+
+
 @pytest.mark.parametrize(("method", "noise_std", "budget"), CASES)
 def test_a_method_uses_its_budget(method, noise_std, budget):
     setting = problem(noise_std, batch=1)
@@ -23,10 +28,10 @@ def test_a_method_uses_its_budget(method, noise_std, budget):
     if method == "daps":
         settings["langevin_steps"] = 1  # no network in these
     if method in budgets.CONSISTENCY_METHODS:
-        settings["consistency"] = setting.denoiser
+        settings["consistency"] = shrink
     with torch.no_grad():
         result = restore(
-            setting.y, setting.operator, setting.denoiser,
+            setting.y, setting.operator, shrink,
             method=method, noise_std=noise_std, **settings,
         )  # fmt: skip
     assert 0.94 * budget <= result.network_passes <= budget
