@@ -7,10 +7,10 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-slow check bench clean
 
 # make VARIABLE=... : installs when a build file or a compiled source changed
-$(VENV)/.installed: pyproject.toml setup.py CMakeLists.txt $(shell find csrc kernels -type f 2>/dev/null)
+$(VENV)/.installed: pyproject.toml setup.py CMakeLists.txt $(shell find csrc kernels -type f ! -name '*.pyc' 2>/dev/null)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip "setuptools>=84" wheel cmake ninja
 	$(BIN)/pip install --quiet "$(TORCH)" numpy
@@ -23,10 +23,14 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
 
+test-slow: $(VENV)/.installed
+	$(BIN)/python -m pytest -m slow
+
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	find csrc -name '*.c*' -o -name '*.h' | xargs $(BIN)/clang-format --dry-run --Werror
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.run
