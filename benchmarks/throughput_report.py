@@ -7,7 +7,7 @@ from vml_fast.cli.tables import markdown
 
 
 def throughput_section(machine: Machine) -> str:
-    """Each acceleration, the inner step beside its network, and the peers."""
+    """Each acceleration, the inner step beside its network, peers, and Jacobian products."""
     parts = []
     solves = machine.of_group("throughput")
     if solves:
@@ -21,6 +21,10 @@ def throughput_section(machine: Machine) -> str:
     if peers:
         header = ("deepinv's solver, our network", "ms per step", "ours, ms", "faster")
         parts.append(markdown(header, [_peer(entry) for entry in peers]))
+    products = machine.of_group("jacobian")
+    if products:
+        header = ("inner step by", "ms", "time over vjp", "memory", "of vjp", "images differ by")
+        parts.append(markdown(header, [_product(entry) for entry in products]))
     note = "Random weights but for emoji64. Memory: on top of the prior itself.\n"
     return "\n".join(["## Throughput\n", note, *parts]) if parts else ""
 
@@ -51,6 +55,18 @@ def _step(entry: Entry) -> tuple[str, ...]:
         f"{info['milliseconds_of_network']:.4g}",
         f"{info['ratio']:.3f}",
         f"{info['share_of_measured_peak']:.0%}",
+    )
+
+
+def _product(entry: Entry) -> tuple[str, ...]:
+    info = entry["extra_info"]
+    mib = (info["extra_bytes"], info["extra_bytes_of_vjp"])
+    return (
+        f"{entry['params']['product']}, {_name(entry)}",
+        f"{info['milliseconds_per_inner_step']:.4g}",
+        f"{info['time_over_vjp']:.2f}",
+        *("" if value is None else f"{value / 2**20:.0f} MiB" for value in mib),
+        f"{info['difference']:.0e}",
     )
 
 

@@ -125,7 +125,12 @@ def test_the_section_of_a_machine() -> None:
         "peers", 0.6, {**network, "method": "DPS"}, batch=1, steps=6, speed_up=2.5,
         milliseconds_per_step_of_peer=250.0,
     )  # fmt: skip
-    section = throughput_section(Machine("some", entries=[solve, step, rival]))
+    product = entry(
+        "jacobian", 1.0, {**network, "product": "jvp"}, batch=2, milliseconds_per_inner_step=7.0,
+        time_over_vjp=1.5, extra_bytes=2**20, extra_bytes_of_vjp=3 * 2**20, difference=0.01,
+    )  # fmt: skip
+    section = throughput_section(Machine("some", entries=[solve, step, rival, product]))
+    assert "| jvp, adm256, batch 2 | 7 | 1.50 | 1 MiB | 3 MiB | 1e-02 |" in section
     assert "| adm256, batch 8: + CUDA graph | 4.00× | 100 | 400 | 4 | 3.0 s | 2 MiB |" in section
     assert "| adm256, batch 1, bfloat16 | 10.1 | 10 | 1.010 | 50% |" in section
     assert "| DPS, adm256, batch 1 | 250 | 100 | 2.50× |" in section
