@@ -97,6 +97,10 @@ def test_a_preset_without_its_network_says_what_to_pass(preset, tmp_path):
         (("--tasks", "half", "--seed", "-1"), "--seed is -1"),
         (("--tasks", "half", "--device", "tpu"), "--device is 'tpu'"),
         (("--tasks", "half", "--images", "2", "--consistency", "nowhere"), "--consistency nowhere"),
+        (
+            ("--tasks", "half", "--images", "2", "--inception-weights", "no.pth"),
+            "no.pth are no file",
+        ),
         (("--preset", "emoji64", "--tasks", "denoise", "--images", "2"), "tasks holds 'denoise'"),
     ],
 )

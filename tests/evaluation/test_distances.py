@@ -1,5 +1,8 @@
 """Fréchet and kernel distances against their closed forms."""
 
+import sys
+import types
+
 import pytest
 import torch
 
@@ -7,7 +10,12 @@ from tests.denoisers.networks import diffusers_unet
 from vml_fast.denoisers import EDMDenoiser, GaussianMixtureDenoiser
 from vml_fast.denoisers.unshuffle import PixelUnshuffled
 from vml_fast.errors import InputError
-from vml_fast.evaluation.distances import frechet_distance, kernel_distance, prior_features
+from vml_fast.evaluation.distances import (
+    frechet_distance,
+    inception_features,
+    kernel_distance,
+    prior_features,
+)
 
 
 def _sets(count=40, features=5):
@@ -79,6 +87,36 @@ def test_features_are_the_middle_block_of_the_prior(factor):
     assert "tiny" in features.name
     torch.testing.assert_close(features.compute(images[1:2]), found[1:2], atol=1e-5, rtol=1e-4)
     assert not unet.mid_block._forward_hooks
+
+
+def test_inception_sees_the_picture_in_8_bits(monkeypatch, tmp_path):
+    """With a stand-in for torch-fidelity's network, whose weights cannot come along."""
+    fidelity = types.ModuleType("torch_fidelity.feature_extractor_inceptionv3")
+
+    class Network(torch.nn.Module):
+        def __init__(self, name, wanted, feature_extractor_weights_path):
+            super().__init__()
+            assert wanted == ["2048"]
+            torch.load(feature_extractor_weights_path, weights_only=True)
+
+        def forward(self, images):
+            assert images.dtype == torch.uint8
+            return (images.flatten(1).double(),)
+
+    fidelity.FeatureExtractorInceptionV3 = Network
+    monkeypatch.setitem(sys.modules, "torch_fidelity", types.ModuleType("torch_fidelity"))
+    monkeypatch.setitem(sys.modules, fidelity.__name__, fidelity)
+    path = tmp_path / "weights.pth"
+    torch.save({}, path)
+    features = inception_features(path)
+    found = features.compute(torch.tensor([-1.0, 0.0, 1.0, 2.0]).reshape(1, 1, 2, 2))
+    assert found.tolist() == [[0.0, 128.0, 255.0, 255.0]]
+    assert features.distances == ("fid", "kid")
+    path.write_bytes(b"no weights")
+    with pytest.raises(InputError, match="does not hold"):
+        inception_features(path)
+    with pytest.raises(InputError, match="are no file"):
+        inception_features(tmp_path / "nowhere.pth")
 
 
 def test_no_features_without_a_middle_block():

@@ -93,6 +93,10 @@ def evaluate(
         ),
     ] = "float32",
     backend: opt.Backend = "auto",
+    inception_weights: Annotated[
+        Path | None,
+        _list("inception-weights", "torch-fidelity's Inception weights, for FID.", RESULTS),
+    ] = None,
     max_minutes: Annotated[
         float | None,
         _list("max-minutes", "Begin no cell after this time; run again to go on.", MACHINE),
@@ -132,6 +136,7 @@ def evaluate(
         device=device,
         dtype=dtype,
         backend=backend,
+        inception_weights=inception_weights,
         max_minutes=max_minutes,
     )
     run(settings, output, report_only=report_only, overwrite=overwrite)

@@ -21,7 +21,7 @@ from vml_fast.evaluation.comparison.dataset import DataSet, load_dataset
 from vml_fast.evaluation.comparison.report import Report
 from vml_fast.evaluation.comparison.run import run_cells
 from vml_fast.evaluation.comparison.store import Store
-from vml_fast.evaluation.distances import prior_features
+from vml_fast.evaluation.distances import inception_features, prior_features
 from vml_fast.evaluation.perceptual import perceptual_measures
 
 
@@ -63,7 +63,10 @@ def _prepare(settings: Settings) -> tuple[Bench, dict[str, Any], list[str]]:
         consistency = _load("--consistency", settings.consistency, settings, device)
     provenance = _provenance(settings, data)
     measures, missing = perceptual_measures(shape)
-    features = prior_features(denoiser, Path(settings.prior).name)
+    own = prior_features(denoiser, Path(settings.prior).name)
+    features = [] if own is None else [own]
+    if settings.inception_weights is not None:
+        features.append(inception_features(settings.inception_weights))
     bench = Bench(
         denoiser,
         data,
@@ -83,7 +86,10 @@ def _prepare(settings: Settings) -> tuple[Bench, dict[str, Any], list[str]]:
         "not clipped; images in [-1, 1].",
         "bicubic: cubic interpolation of y (of the observed pixels for a mask; y itself for a "
         "blur).",
-        *([f"Fréchet and kernel distance on: {features.name}; no FID."] if features else []),
+        *(
+            f"{' and '.join(one.distances)} distance: on {one.name}; few images say little."
+            for one in features
+        ),
         *(f"Not computed: {sentence}." for sentence in missing),
     ]
     if consistency is None:

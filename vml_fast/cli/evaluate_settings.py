@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from vml_fast.cli.checks import check_name, check_noise_std, check_seed
@@ -41,6 +42,7 @@ class Settings:
     device: str
     dtype: str
     backend: str
+    inception_weights: Path | None
     max_seconds: float
 
     @classmethod

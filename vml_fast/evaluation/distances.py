@@ -8,12 +8,14 @@ with the number of features over the number of images, the kernel distance is un
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from vml_fast.errors import InputError
+from vml_fast.errors import InputError, require
+from vml_fast.evaluation.images import to_uint8
 
 FEATURE_SIGMA = 0.1
 """Noise level at which a denoiser's features are taken: small, but one it was trained on."""
@@ -25,10 +27,12 @@ class Features(NamedTuple):
     Attributes:
         name: what they are, for the reports.
         compute: (B, C, H, W) in [-1, 1] to (B, d).
+        distances: names of Fréchet's distance and of the kernel distance on them.
     """
 
     name: str
     compute: Callable[[Tensor], Tensor]
+    distances: tuple[str, str] = ("frechet", "kernel")
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
@@ -104,6 +108,33 @@ def prior_features(denoiser: Any, name: str) -> Features | None:
 
     title = f"middle block of the U-Net of {name} at σ = {FEATURE_SIGMA:g}, mean over positions"
     return Features(title, compute)
+
+
+def inception_features(weights: Path) -> Features:
+    """The Inception network of FID and KID, through torch-fidelity; nothing is downloaded.
+
+    Args:
+        weights: torch-fidelity's `weights-inception-2015-12-05-6726825d.pth`, from the user.
+
+    Raises:
+        InputError: there is no such file, or it holds something else.
+        MissingExtra: torch-fidelity is not installed.
+    """
+    if not weights.is_file():
+        raise InputError(f"inception weights {weights} are no file; give torch-fidelity's .pth")
+    module = require("torch_fidelity.feature_extractor_inceptionv3", "fid")
+    try:
+        network = module.FeatureExtractorInceptionV3(
+            "inception-v3-compat", ["2048"], feature_extractor_weights_path=str(weights)
+        ).eval()
+    except Exception as error:  # torch and the package raise many kinds, all about the file
+        raise InputError(f"{weights} does not hold the weights of FID's Inception") from error
+
+    @torch.no_grad()
+    def compute(images: Tensor) -> Tensor:
+        return network(to_uint8(images))[0].float()
+
+    return Features("Inception-v3 of 2015 (FID and KID themselves)", compute, ("fid", "kid"))
 
 
 def _checked(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

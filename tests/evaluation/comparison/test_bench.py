@@ -61,7 +61,7 @@ def test_what_a_method_is_told_may_differ_from_the_truth():
 
 
 def test_distances_between_sets():
-    features = Features("pixels", lambda images: images.flatten(1))
+    features = [Features("pixels", lambda images: images.flatten(1))]
     record = bench(features=features).run(cell("sr4")).record
     assert record["sets"]["frechet"] > 0
     truth = bench(features=features)

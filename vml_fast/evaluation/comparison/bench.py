@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ from vml_fast.solvers import restore
 
 DIRECTIONS = {
     "psnr": +1, "ssim": +1, "residual": 0, "lpips": -1, "st_lpips": -1,
-    "frechet": -1, "kernel": -1, "seconds": -1,
+    "seconds": -1,
 }  # fmt: skip
 """Metric to whether more (+1) or less (-1) is better; 0 where it depends on the noise."""
 
@@ -53,7 +53,7 @@ class Bench:
         device: where the methods run.
         backend: of the fused ops.
         measures: perceptual distances, by name.
-        features: for the distances between sets; None for none.
+        features: for the distances between sets.
         progress: whether the methods show a bar.
     """
 
@@ -64,10 +64,10 @@ class Bench:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     backend: str = "auto"
     measures: Mapping[str, Measure] = field(default_factory=dict)
-    features: Features | None = None
+    features: Sequence[Features] = ()
     progress: bool = False
     _operators: dict[str, LinearOperator] = field(default_factory=dict, repr=False)
-    _truth_features: dict[int, Tensor] = field(default_factory=dict, repr=False)
+    _truth_features: dict[tuple[str, int], Tensor] = field(default_factory=dict, repr=False)
 
     def operator(self, task: str) -> LinearOperator:
         """H of a task, made once."""
@@ -143,16 +143,19 @@ class Bench:
 
     def _sets(self, picture: Tensor, count: int) -> dict[str, Any]:
         """Distances between the restored set and the true one."""
-        if self.features is None or count < 2 or not bool(torch.isfinite(picture).all()):
+        if count < 2 or not bool(torch.isfinite(picture).all()):
             return {}
-        if count not in self._truth_features:
-            truth = self.data.part(count).images.to(self.device)
-            self._truth_features[count] = self.features.compute(truth)
-        pair = self.features.compute(picture.to(self.device)), self._truth_features[count]
-        return {
-            "frechet": frechet_distance(*pair),
-            "kernel": kernel_distance(*pair, paired=True),
-        }
+        found = {}
+        for features in self.features:
+            key = features.name, count
+            if key not in self._truth_features:
+                truth = self.data.part(count).images.to(self.device)
+                self._truth_features[key] = features.compute(truth)
+            pair = features.compute(picture.to(self.device)), self._truth_features[key]
+            frechet, kernel = features.distances
+            found[frechet] = frechet_distance(*pair)
+            found[kernel] = kernel_distance(*pair, paired=True)
+        return found
 
 
 def numbers(values: Tensor) -> list[float | str]:

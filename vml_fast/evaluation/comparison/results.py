@@ -22,7 +22,12 @@ PER_IMAGE = {
     "residual": "RMS residual",
 }
 """Metrics with one value per image: name in the record to title."""
-SETS = {"frechet": "Fréchet distance", "kernel": "kernel distance (unbiased)"}
+SETS = {
+    "frechet": "Fréchet distance on the prior's features",
+    "kernel": "kernel distance on the prior's features (unbiased)",
+    "fid": "FID",
+    "kid": "KID (unbiased)",
+}
 """Distances between the restored set and the true one."""
 REFERENCE = "vml-map-pre"
 """The method that the others are compared with, image by image."""

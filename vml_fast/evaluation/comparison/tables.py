@@ -45,7 +45,7 @@ class Table:
 MISSING = Entry("–")
 FORMATS = {
     "psnr": ".2f", "ssim": ".3f", "residual": ".1e", "lpips": ".3f", "st_lpips": ".3f",
-    "frechet": ".3g", "kernel": ".2e", "seconds": ".2f",
+    "frechet": ".3g", "kernel": ".2e", "fid": ".2f", "kid": ".2e", "seconds": ".2f",
 }  # fmt: skip
 
 
