@@ -98,6 +98,14 @@ def test_data_that_is_not_aligned() -> None:
     compare("group_norm_silu_forward", *norm)
 
 
+@pytest.mark.skipif(not GPU, reason="takes the emulation minutes")
+def test_more_samples_than_rows_of_a_grid() -> None:
+    raw, x, y = torch.randn(3, 70_001, 1, 1, 3).unbind(0)
+    compare("general_bracket", raw, x, y, random_coefficients(70_001))
+    norm = (x, 1, *torch.randn(2, 1).unbind(0), 1e-5, None, None, True)
+    compare("group_norm_silu_forward", *norm)
+
+
 @images
 @dtypes
 @formats
