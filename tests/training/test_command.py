@@ -50,3 +50,66 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path):
         assert result.stderr.startswith("error: ") and message in result.stderr
         assert result.stderr.count("\n") == 1
         assert not out.exists()
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A folder of four pictures."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for index in range(4):
+        pixels = generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    return folder
+
+
+SMALL = ("--size", 8, "--channels", 16, "--batch", 2, "--steps", 2, "--heldout-fraction", 0.0)
+
+# name: options after the good ones, and what the sentence must hold
+REFUSED = {
+    "run folder below a file": (["--out", "a-file/x"], "--out folder"),
+    "run folder that cannot be made": (["--out", "/proc/x"], "--out folder /proc/x"),
+    "run folder of a long name": (["--out", "n" * 300], "--out nnn"),
+    "pictures under a long name": (["--data", "n" * 300], "--data nnn"),
+    "seed of 24 digits": (["--seed", 10**23], "--seed must be in 0…2^63-1, got 1000"),
+    "negative seed": (["--seed", -1], "--seed must be in 0…2^63-1, got -1"),
+    "device that holds no data": (["--device", "meta"], "--device must be auto, cpu or cuda"),
+    "mean that is no number": (["--noise-mean", "nan"], "--noise-mean must be in [-10, 10]"),
+    "mean that overflows": (["--noise-mean", "1e9"], "--noise-mean must be in [-10, 10]"),
+    "spread that overflows": (["--noise-std", "100"], "--noise-std must be at most 5, got 100"),
+    "images of a huge side": (["--size", 80_000], "--size must be in 1…7071, got 80000"),
+    "nothing held out": (["--heldout-fraction", 0.05], "0 holds out nothing"),
+    "width before the split": (
+        ["--heldout-fraction", 0.05, "--ema-width", 9], "--ema-width must be in",
+    ),
+    "prior before the split": (["--heldout-fraction", 0.05, "--init", "no"], "--init must be"),
+    "prior without a name": (["--init", ""], "--init must be a prior folder"),
+    "resuming before the split": (
+        ["--heldout-fraction", 0.05, "--resume"], "--out must hold a checkpoint",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused_is_one_sentence_and_leaves_nothing(case, data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a-file").write_text("")
+    options, message = REFUSED[case]
+    before = sorted(tmp_path.rglob("*"))
+    result = invoke("--data", data, "--out", "run", *SMALL, *options)
+    assert result.exit_code == 2, result.output + repr(result.exception)
+    assert result.stderr.startswith("error: ") and message in result.stderr, result.stderr
+    assert result.stderr.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_run_whose_log_is_damaged_is_not_resumed(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "SAMPLES", 2)
+    out = tmp_path / "run"
+    assert invoke("--data", data, "--out", out, *SMALL).exit_code == 0
+    for damage in ("{", '{"loss": 1}\n', "[" * 100_000, None):
+        (out / "log.jsonl").unlink() if damage is None else (out / "log.jsonl").write_text(damage)
+        result = invoke("--data", data, "--out", out, *SMALL, "--resume", "--steps", 4)
+        assert result.exit_code == 2, result.output + repr(result.exception)
+        assert "--out must hold the whole log" in result.stderr

@@ -142,6 +142,9 @@ def test_a_time_budget_ends_the_run_annealed(folder, tmp_path):
     assert learning_rate(settings, 100, 0.5) == pytest.approx(settings.learning_rate / 2)
     assert learning_rate(replace(settings, decay="linear"), 100, 1.0) == 0
     assert learning_rate(settings, 0, 0.0) < settings.learning_rate / 2  # warm-up
+    long = replace(settings, warmup_steps=10**6)  # more steps than the run has
+    assert learning_rate(long, 100, 0.05) == pytest.approx(settings.learning_rate / 2, rel=0.01)
+    assert learning_rate(long, 100, 0.1) == learning_rate(settings, 100, 0.1)
     summary = trainer(folder, tmp_path, replace(settings, max_minutes=1e-3)).run()
     assert summary["final"] and summary["step"] >= 1
 
@@ -177,6 +180,7 @@ def test_heldout_error_of_the_noisy_image_is_sigma():
         ({"channels": (20,)}, r"channels must be positive multiples of 16, got \[20\]"),
         ({"attention": (3,)}, r"attention must be among \[4\], got \[3\]"),
         ({"group_pattern": "["}, "group_pattern must be a regular expression"),
+        ({"seed": -1}, r"seed must be in 0…2\^63-1, got -1"),
         ({"ema_width": 0.5}, r"ema_width must be in \(0, 0.28\], got 0.5"),
     ],
 )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -24,8 +28,22 @@ def integers(text: str, option: str) -> tuple[int, ...]:
         ) from error
 
 
+@contextmanager
+def naming_options() -> Iterator[None]:
+    """Errors about an argument of `train_prior` name it as the option that it is."""
+    try:
+        yield
+    except InputError as error:
+        name = re.match(r"\w+", str(error))
+        if name is None or name[0] not in inspect.signature(train_prior).parameters:
+            raise
+        raise InputError(f"--{name[0].replace('_', '-')}{str(error)[name.end() :]}") from error
+
+
 def train_prior(
-    data: Annotated[Path, typer.Option(help="Folder of images, subfolders included.")],
+    data: Annotated[
+        Path, typer.Option(help="Folder of PNG, JPEG and WebP images, subfolders included.")
+    ],
     out: Annotated[Path, typer.Option(help="Run folder; the prior will be in OUT/prior.")],
     size: Annotated[int, typer.Option(help="Image side in pixels.")] = 64,
     steps: Annotated[
@@ -36,7 +54,9 @@ def train_prior(
     ] = None,
     batch: Annotated[int, typer.Option(help="Images per step.")] = 16,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate of AdamW.")] = 6e-4,
-    warmup_steps: Annotated[int, typer.Option(help="Steps of linear warm-up.")] = 300,
+    warmup_steps: Annotated[
+        int, typer.Option(help="Steps of linear warm-up, for a tenth of the run at most.")
+    ] = 300,
     decay: Annotated[str, typer.Option(help="Decay after the warm-up: cosine or linear.")] = (
         "cosine"
     ),
@@ -89,39 +109,41 @@ def train_prior(
     # here, so that --help answers before torch is loaded
     from vml_fast.training.data import load_image_folder
     from vml_fast.training.settings import TrainingSettings
-    from vml_fast.training.train import PRIOR, Trainer
+    from vml_fast.training.train import PRIOR, Trainer, check_run_folder
 
-    settings = TrainingSettings(
-        size=size,
-        steps=10_000 if steps is None and max_minutes is None else steps,
-        max_minutes=max_minutes,
-        batch=batch,
-        learning_rate=learning_rate,
-        warmup_steps=warmup_steps,
-        decay=decay,
-        ema_width=ema_width,
-        noise_mean=noise_mean,
-        noise_std=noise_std,
-        channels=integers(channels, "channels"),
-        layers=layers,
-        attention=None if attention is None else integers(attention, "attention"),
-        unshuffle=unshuffle,
-        flip=flip,
-        group_pattern=group_pattern,
-        duplicate_tolerance=duplicate_tolerance,
-        heldout_fraction=heldout_fraction,
-        seed=seed,
-    )
-    trainer = Trainer(
-        load_image_folder(data, size),
-        out,
-        settings,
-        device=device,
-        precision=precision,
-        init=init,
-        resume=resume,
-        snapshot_minutes=snapshot_minutes,
-    )
+    with naming_options():
+        settings = TrainingSettings(
+            size=size,
+            steps=10_000 if steps is None and max_minutes is None else steps,
+            max_minutes=max_minutes,
+            batch=batch,
+            learning_rate=learning_rate,
+            warmup_steps=warmup_steps,
+            decay=decay,
+            ema_width=ema_width,
+            noise_mean=noise_mean,
+            noise_std=noise_std,
+            channels=integers(channels, "channels"),
+            layers=layers,
+            attention=None if attention is None else integers(attention, "attention"),
+            unshuffle=unshuffle,
+            flip=flip,
+            group_pattern=group_pattern,
+            duplicate_tolerance=duplicate_tolerance,
+            heldout_fraction=heldout_fraction,
+            seed=seed,
+        )
+        check_run_folder(out, resume)
+        trainer = Trainer(
+            load_image_folder(data, size),
+            out,
+            settings,
+            device=device,
+            precision=precision,
+            init=init,
+            resume=resume,
+            snapshot_minutes=snapshot_minutes,
+        )
     try:
         summary = trainer.run()
     except FloatingPointError as error:

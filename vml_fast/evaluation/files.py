@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Callable, Iterable
+from enum import Enum
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,6 +19,42 @@ ARRAY_SUFFIX = ".npy"
 INPUT_SUFFIXES = (*PICTURE_SUFFIXES, ARRAY_SUFFIX)
 # Names are written as <name>-<what>.png; file systems allow 255 bytes.
 MAX_STEM_BYTES = 200
+
+
+class Kind(Enum):
+    """What is at a path."""
+
+    MISSING = "missing"
+    FILE = "file"
+    FOLDER = "folder"
+    OTHER = "other"
+
+
+def inspect(path: Path, name: str) -> Kind:
+    """What is at `path`, links followed.
+
+    Args:
+        path: need not exist.
+        name: of the argument, for the error.
+
+    Raises:
+        InputError: the file system does not tell: a name is too long, or a folder closed.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return Kind.MISSING
+    except OSError as error:
+        raise InputError(f"{name} {brief(path)} cannot be used: {error.strerror}") from error
+    if stat.S_ISDIR(mode):
+        return Kind.FOLDER
+    return Kind.FILE if stat.S_ISREG(mode) else Kind.OTHER
+
+
+def brief(path: Path | str, length: int = 120) -> str:
+    """A path that fits into a sentence."""
+    text = str(path)
+    return text if len(text) <= length else f"{text[:length]}… ({len(text)} characters)"
 
 
 def find_inputs(inputs: Iterable[Path]) -> list[Path]:
@@ -48,11 +86,12 @@ def find_inputs(inputs: Iterable[Path]) -> list[Path]:
 
 
 def _expand(path: Path) -> list[Path]:
-    if path.is_dir():
+    kind = inspect(path, "input")
+    if kind is Kind.FOLDER:
         return _files_of(path)
-    if not path.exists():
+    if kind is Kind.MISSING:
         raise InputError(f"input {path} does not exist; give a file or a folder")
-    if not path.is_file():
+    if kind is Kind.OTHER:
         raise InputError(f"input {path} is neither a file nor a folder")
     if path.suffix.lower() not in INPUT_SUFFIXES:
         raise InputError(f"input {path} has the suffix '{path.suffix}'; allowed are {_suffixes()}")
@@ -86,21 +125,27 @@ def _suffixes() -> str:
     return ", ".join(INPUT_SUFFIXES)
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, name: str = "output") -> None:
     """Check that `folder`, which need not exist yet, can be made and written into.
+
+    Args:
+        folder: where results are to go.
+        name: of the argument, for the error.
 
     Raises:
         InputError: it is a file, cannot be made or is not writable.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"output {folder} is a file; it must be a folder")
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    if inspect(folder, name) not in (Kind.FOLDER, Kind.MISSING):
+        raise InputError(f"{name} {folder} is a file; it must be a folder")
+    missing = [p for p in (folder, *folder.parents) if inspect(p, name) is Kind.MISSING]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise InputError(f"output folder {folder} is not writable: {error.strerror}") from error
+        raise InputError(
+            f"{name} folder {brief(folder)} is not writable: {error.strerror}"
+        ) from error
     finally:
         # Only a question was asked: nothing is left behind.
         for made in missing:
@@ -137,10 +182,12 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def refuse_own_folder(output: Path, inputs: Iterable[Path]) -> None:
-    """Raise an InputError if the output is an input folder: results would become inputs."""
-    for given in inputs:
-        if Path(given).is_dir() and Path(given).resolve() == output.resolve():
+    """Raise an InputError if the output is a folder of inputs: results would become inputs."""
+    for given in map(Path, inputs):
+        is_folder = inspect(given, "input") is Kind.FOLDER
+        if (given if is_folder else given.parent).resolve() == output.resolve():
+            what = "is an input folder too" if is_folder else f"is the folder of the input {given}"
             raise InputError(
-                f"output {output} is an input folder too; choose another, or results would be "
-                "taken for inputs the next time"
+                f"output {output} {what}; choose another, or results would be taken for inputs "
+                "the next time"
             )

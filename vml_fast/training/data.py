@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from vml_fast.errors import InputError
+from vml_fast.evaluation.files import PICTURE_SUFFIXES, Kind, inspect
+from vml_fast.evaluation.images import MAX_PIXELS, fit, read_picture, to_uint8
 
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+OTHER_SUFFIXES = (".avif", ".bmp", ".gif", ".heic", ".ppm", ".tif", ".tiff")
+"""Pictures that are not read; passing them over in silence would hide that they are missing."""
+_SUFFIXES = ", ".join(PICTURE_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -28,65 +31,59 @@ class ImageFolder:
     images: Tensor
 
 
-def read_image(path: Path, size: int) -> np.ndarray:
-    """Read one picture: transparency on white, largest centred square, resized.
+def read_image(path: Path, size: int) -> Tensor:
+    """Read one picture as `read_picture` does: largest centered square, resized.
 
     Args:
         path: the file.
         size: side of the result in pixels.
 
     Returns:
-        ``(size, size, 3)`` uint8.
+        ``(3, size, size)`` uint8.
 
     Raises:
-        InputError: the file cannot be read as an image.
+        InputError: unreadable, animated or too large.
     """
     try:
-        with Image.open(path) as file:
-            picture = ImageOps.exif_transpose(file).convert("RGBA")
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"data must hold readable images, got {path} ({error})") from error
-    canvas = Image.new("RGBA", picture.size, "white")
-    canvas.alpha_composite(picture)
-    square = canvas.convert("RGB")
-    if square.size != (size, size):
-        square = ImageOps.fit(square, (size, size), Image.Resampling.LANCZOS)
-    return np.asarray(square)
+        pixels = read_picture(path).pixels
+    except InputError as error:
+        raise InputError(f"data must hold readable pictures, but {error}") from error
+    if tuple(pixels.shape[-2:]) != (size, size):
+        pixels = fit(pixels, (size, size))
+    return to_uint8(pixels)
 
 
 def load_image_folder(folder: Path, size: int) -> ImageFolder:
-    """Read all images under a folder, subfolders included.
+    """Read all PNG, JPEG and WebP pictures under a folder, subfolders included.
 
     Args:
-        folder: holds pictures of any size in the formats of `IMAGE_SUFFIXES`.
+        folder: holds pictures of any size.
         size: side of the square training images, in pixels.
 
     Raises:
-        InputError: no such folder, fewer than two images, or one that cannot be read.
+        InputError: no such folder, fewer than two pictures, one that cannot be read, or one of
+            another format.
     """
-    if not folder.is_dir():
+    if inspect(folder, "data") is not Kind.FOLDER:
         raise InputError(f"data must be an existing folder of images, got {folder}")
-    if size < 1:
-        raise InputError(f"size must be positive, got {size}")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not 1 <= size**2 <= MAX_PIXELS:
+        raise InputError(f"size must be in 1…{math.isqrt(MAX_PIXELS)}, got {size}")
+    files = sorted(path for path in folder.rglob("*") if not path.name.startswith("."))
+    other = next((path for path in files if path.suffix.lower() in OTHER_SUFFIXES), None)
+    if other is not None:
+        raise InputError(f"data must hold {_SUFFIXES} pictures only, got {other}")
+    paths = [path for path in files if path.suffix.lower() in PICTURE_SUFFIXES]
     if len(paths) < 2:
         raise InputError(
-            f"data must hold at least 2 images ({' '.join(IMAGE_SUFFIXES)}), "
-            f"got {len(paths)} in {folder}"
+            f"data must hold at least 2 images ({_SUFFIXES}), got {len(paths)} in {folder}"
         )
-    pixels = np.stack([read_image(path, size) for path in paths])
     names = [path.relative_to(folder).as_posix() for path in paths]
-    return ImageFolder(names, torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous())
+    return ImageFolder(names, torch.stack([read_image(path, size) for path in paths]))
 
 
 def to_model_range(images: Tensor) -> Tensor:
     """Map uint8 0..255 to float32 -1..1."""
     return images.float() / 127.5 - 1
-
-
-def to_uint8(images: Tensor) -> Tensor:
-    """Map float -1..1 to uint8 0..255, clipped and rounded."""
-    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 def draw_batch(

@@ -18,6 +18,12 @@ def power_exponent(relative_width: float) -> float:
     return float(np.roots([1, 7, 16 - inverse, 12 - inverse]).real.max())
 
 
+def check_width(relative_width: float) -> None:
+    """Raise an InputError unless an average can have this width."""
+    if not 0 < relative_width <= 0.28:
+        raise InputError(f"ema_width must be in (0, 0.28], got {relative_width}")
+
+
 class PowerEMA:
     """Weights averaged with the profile t^gamma: w_ema += (1 - beta)(w - w_ema).
 
@@ -33,8 +39,7 @@ class PowerEMA:
     """
 
     def __init__(self, module: nn.Module, relative_width: float) -> None:
-        if not 0 < relative_width <= 0.28:
-            raise InputError(f"ema_width must be in (0, 0.28], got {relative_width}")
+        check_width(relative_width)
         self.gamma = power_exponent(relative_width)
         self.names = [name for name, _ in module.named_parameters()]
         self.weights = [parameter.detach().clone() for parameter in module.parameters()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
 import tempfile
 from dataclasses import asdict, dataclass
@@ -13,6 +14,7 @@ import torch
 
 from vml_fast.denoisers.unshuffle import PixelUnshuffled
 from vml_fast.errors import InputError, require
+from vml_fast.evaluation.files import Kind, inspect
 from vml_fast.training.checkpoint import write_text
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -32,6 +34,17 @@ class DenoiserRecord:
     sigma_min: float = 0.002
     sigma_max: float = 80.0
     kind: str = "edm"
+
+    def check(self) -> None:
+        """Raise an InputError for a field of another type or out of range."""
+        for name in ("sigma_data", "noise_scale", "sigma_min", "sigma_max"):
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not 0 < abs(value) < math.inf:
+                raise InputError(f"{name} must be a finite number other than 0, got {value!r}")
+        if type(self.pixel_unshuffle) is not int or self.pixel_unshuffle < 1:
+            raise InputError(
+                f"pixel_unshuffle must be a whole number of at least 1, got {self.pixel_unshuffle}"
+            )
 
 
 def save_prior(
@@ -68,8 +81,8 @@ def prior_path(name: str) -> Path:
     Raises:
         InputError: neither exists.
     """
-    for folder in (Path(name), EMBEDDED / name):
-        if (folder / CONFIG).is_file():
+    for folder in (Path(name), EMBEDDED / name) if name else ():
+        if inspect(folder / CONFIG, "init") is Kind.FILE:
             return folder
     embedded = sorted(path.parent.name for path in EMBEDDED.glob(f"*/{CONFIG}"))
     raise InputError(
@@ -92,7 +105,8 @@ def load_prior(name: str) -> tuple[PixelUnshuffled, DenoiserRecord]:
         unet = unet_class.from_pretrained(
             str(folder), torch_dtype=torch.float32, low_cpu_mem_usage=False, local_files_only=True
         )
-    except (OSError, TypeError, ValueError, RuntimeError) as error:
+        record.check()
+    except (OSError, TypeError, ValueError, RuntimeError) as error:  # too deep JSON among them
         raise InputError(f"init must be a prior that can be read, got {name} ({error})") from error
     if record.kind != "edm":
         raise InputError(f"init must be a prior of kind edm, got {name} of kind {record.kind}")

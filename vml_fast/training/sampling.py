@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vml_fast.evaluation.images import to_uint8
 from vml_fast.training.checkpoint import replace_file
-from vml_fast.training.data import to_uint8
 from vml_fast.training.loss import Denoise
 
 

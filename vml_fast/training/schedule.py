@@ -6,6 +6,9 @@ import math
 
 from vml_fast.training.settings import TrainingSettings
 
+LONGEST_WARMUP = 0.1
+"""Share of the run, so that a short one is not all warm-up."""
+
 
 def progress(settings: TrainingSettings, step: int, seconds: float) -> float:
     """Share of the run that is done, in [0, 1]: of the steps or of the time, whichever is more."""
@@ -17,8 +20,9 @@ def progress(settings: TrainingSettings, step: int, seconds: float) -> float:
 def learning_rate(settings: TrainingSettings, step: int, done: float) -> float:
     """Linear warm-up in steps times a decay to 0 in ``done``, the share of the run (`progress`).
 
+    The warm-up takes `LONGEST_WARMUP` of the run at most.
     Following the share and not the step, a run with a time budget anneals fully on any machine.
     """
-    warmup = min(1.0, (step + 1) / (settings.warmup_steps + 1))
+    warmup = min(1.0, max((step + 1) / (settings.warmup_steps + 1), done / LONGEST_WARMUP))
     decay = 1 - done if settings.decay == "linear" else (1 + math.cos(math.pi * done)) / 2
     return settings.learning_rate * warmup * decay

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from vml_fast.errors import InputError
+from vml_fast.training.ema import check_width
 from vml_fast.training.network import check_architecture
 from vml_fast.training.split import compile_pattern
 
@@ -20,13 +21,13 @@ class TrainingSettings:
         max_minutes: time budget that ends the run, or ``None``.
         batch: images per step.
         learning_rate: peak, after the warm-up.
-        warmup_steps: steps of linear increase.
+        warmup_steps: steps of linear increase, which ends after a tenth of the run at the latest.
         decay: ``cosine`` or ``linear``; to 0 at the end, by the share of the steps or of the time.
         clip_norm: largest gradient norm.
         weight_decay: of AdamW.
         ema_width: see `PowerEMA`.
-        noise_mean: mean of ln(sigma) in training.
-        noise_std: standard deviation of ln(sigma) in training.
+        noise_mean: mean of ln(sigma) in training, in [-10, 10].
+        noise_std: standard deviation of ln(sigma) in training, at most 5.
         sigma_data: see `PreconditionedNetwork`.
         noise_scale: see `PreconditionedNetwork`.
         channels: see `build_network`.
@@ -37,7 +38,8 @@ class TrainingSettings:
         group_pattern: see `group_images`.
         duplicate_tolerance: see `group_images`.
         heldout_fraction: see `split_groups`.
-        seed: of the weights, of the split, and of the images and noise of every step.
+        seed: of the weights, of the split, and of the images and noise of every step, in
+            0…2^63-1.
 
     Raises:
         InputError: a value is outside its range.
@@ -78,6 +80,14 @@ class TrainingSettings:
         for name in ("warmup_steps", "weight_decay", "duplicate_tolerance"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name} must be 0 or more, got {getattr(self, name)}")
+        # Beyond, sigma squared leaves the range of float32.
+        if not abs(self.noise_mean) <= 10:
+            raise InputError(f"noise_mean must be in [-10, 10], got {self.noise_mean}")
+        if self.noise_std > 5:
+            raise InputError(f"noise_std must be at most 5, got {self.noise_std}")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed must be in 0…2^63-1, got {self.seed}")
+        check_width(self.ema_width)
         if not 0 <= self.heldout_fraction < 1:
             raise InputError(f"heldout_fraction must be in [0, 1), got {self.heldout_fraction}")
         if self.decay not in ("cosine", "linear"):

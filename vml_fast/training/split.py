@@ -137,6 +137,6 @@ def split_groups(groups: list[str], fraction: float, seed: int) -> Split:
     if not split.train or (fraction > 0 and not split.heldout):
         raise InputError(
             "heldout_fraction must leave a group of images on each side, "
-            f"got {fraction} for {len(members)} groups with seed {seed}"
+            f"got {fraction} for {len(members)} groups with seed {seed}; 0 holds out nothing"
         )
     return split

@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vml_fast.errors import InputError
+from vml_fast.evaluation.files import Kind, check_writable, inspect
 from vml_fast.training.card import model_card
 from vml_fast.training.checkpoint import (
     load_checkpoint,
@@ -29,6 +30,7 @@ from vml_fast.training.checkpoint import (
     write_text,
 )
 from vml_fast.training.data import ImageFolder, draw_batch
+from vml_fast.training.device import choose_device, use_bf16
 from vml_fast.training.ema import PowerEMA
 from vml_fast.training.heldout import level_table
 from vml_fast.training.loss import PreconditionedNetwork, draw_sigma, edm_loss
@@ -50,44 +52,42 @@ SAMPLES = 16
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
-    """Entries of the log of a run folder, oldest first."""
-    return [json.loads(line) for line in (run / LOG).read_text(encoding="utf-8").splitlines()]
+    """Entries of the log of a run folder, oldest first.
+
+    Raises:
+        InputError: there is no log, or it is damaged.
+    """
+    try:
+        lines = (run / LOG).read_text(encoding="utf-8").splitlines()
+        entries = [json.loads(line) for line in lines]
+        if not all(isinstance(entry["step"], int) for entry in entries):
+            raise TypeError("step must be a whole number")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(
+            f"out must hold the whole log of its run, but {run / LOG} cannot be read ({reason})"
+        ) from error
+    return entries
+
+
+def check_run_folder(out: Path, resume: bool) -> None:
+    """Check, before any work, that a run can be written into a folder.
+
+    Raises:
+        InputError: it is a file, cannot be made or written, or holds a run that is not resumed.
+    """
+    check_writable(out, "out")
+    held = inspect(out / CHECKPOINT, "out") is not Kind.MISSING
+    if held and not resume:
+        raise InputError(f"out must not hold a run unless it is resumed, got {out}")
+    if resume and not held:
+        raise InputError(f"out must hold a checkpoint of train-prior to resume, got {out}")
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
     """Generator of one step: (seed, step) alone decide its draws, so a resumed run repeats them."""
     digest = hashlib.sha256(f"{seed}/{step}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of this name; ``auto`` is CUDA where there is one.
-
-    Raises:
-        InputError: there is no such device.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device must be auto, cpu or cuda, got {name!r} ({reason})") from error
-
-
-def use_bf16(precision: str, device: torch.device) -> bool:
-    """Whether to compute the network in bfloat16; ``auto``: where the hardware multiplies it.
-
-    Raises:
-        InputError: ``precision`` is not ``auto``, ``float32`` or ``bf16``.
-    """
-    if precision not in ("auto", "float32", "bf16"):
-        raise InputError(f"precision must be auto, float32 or bf16, got {precision!r}")
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
 @contextmanager
@@ -148,25 +148,22 @@ class Trainer:
         on_snapshot: Callable[[Trainer], None] | None = None,
         show_progress: bool = True,
     ) -> None:
-        if not snapshot_minutes > 0:
+        check_run_folder(out, resume)
+        if not 0 < snapshot_minutes < math.inf:
             raise InputError(f"snapshot_minutes must be positive, got {snapshot_minutes}")
-        if out.exists() and not out.is_dir():
-            raise InputError(f"out must be a folder, got the file {out}")
-        if not resume and (out / CHECKPOINT).exists():
-            raise InputError(f"out must not hold a run unless it is resumed, got {out}")
         self.folder, self.out, self.settings = folder, out, settings
         self.device = choose_device(device)
         self.bf16 = use_bf16(precision, self.device)
         self.snapshot_seconds = 60 * snapshot_minutes
         self.on_snapshot, self.show_progress = on_snapshot, show_progress
-        groups = group_images(folder, settings.group_pattern, settings.duplicate_tolerance)
-        self.split = split_groups(groups, settings.heldout_fraction, settings.seed)
         self.record = self._build(init)
         self.step = 0
         self.earlier_seconds, self.started = 0.0, time.monotonic()
         self.stopping = False
         if resume:
             self._load(out / CHECKPOINT)
+        groups = group_images(folder, settings.group_pattern, settings.duplicate_tolerance)
+        self.split = split_groups(groups, settings.heldout_fraction, settings.seed)
 
     def _build(self, init: str | None) -> DenoiserRecord:
         """Make the network, its average and the optimizer; return the record of the prior."""
@@ -252,7 +249,6 @@ class Trainer:
         Raises:
             FloatingPointError: the loss is not finite any more; the last snapshot stays.
         """
-        self.out.mkdir(parents=True, exist_ok=True)
         self.started = time.monotonic()
         due = self.seconds() + min(FIRST_SNAPSHOT_SECONDS, self.snapshot_seconds)
         recent: list[float] = []
@@ -270,12 +266,12 @@ class Trainer:
                         f"the loss became {loss} at step {self.step}; lower the learning rate"
                     )
                 recent.append(loss)
+                mean = sum(recent) / len(recent)
+                bar.set_postfix_str(f"step {self.step}, loss {mean:.4f}", refresh=False)
                 bar.update(self.progress() - bar.n)
                 if self.step % LOG_STEPS == 0:
-                    mean = sum(recent) / len(recent)
                     recent.clear()
                     self._log({"loss": round(mean, 5), "learning_rate": rate})
-                    bar.set_postfix_str(f"step {self.step}, loss {mean:.4f}")
                 if self.seconds() >= due:
                     self.snapshot()
                     due = self.seconds() + self.snapshot_seconds
@@ -287,6 +283,7 @@ class Trainer:
             "seconds": round(self.seconds(), 1),
             "progress": round(self.progress(), 5),
         }
+        self.out.mkdir(parents=True, exist_ok=True)
         with (self.out / LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(head | entry) + "\n")
 
