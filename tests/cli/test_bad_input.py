@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import os
 import re
 import shutil
@@ -70,6 +71,8 @@ def files(tmp_path, prior):
     save(folder / "mixed" / "a.png", picture(0))
     (folder / "mixed" / "b.png").write_bytes(b"")
     (folder / "a-file").write_text("")
+    (folder / "half-made").mkdir()
+    (folder / "half-made" / "measurements").write_text("")
     return folder
 
 
@@ -92,10 +95,12 @@ def _arrays(folder):
 
 
 def _priors(folder, prior):
-    for name in ("prior-damaged", "prior-short", "prior-record"):
+    for name in ("prior-damaged", "prior-short", "prior-record", "prior-deep", "prior-text"):
         shutil.copytree(prior, folder / name)
     (folder / "prior-damaged" / "config.json").write_text("{")
     (folder / "prior-record" / "denoiser.json").write_text('{"kind": "unheard-of"}')
+    (folder / "prior-deep" / "denoiser.json").write_text("[" * 100_000)
+    (folder / "prior-text" / "denoiser.json").write_text('{"kind": "edm", "sigma_data": "x"}')
     weights = folder / "prior-short" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
 
@@ -137,6 +142,10 @@ RESTORE = {
     "animated picture": ("animated.webp", "animated"),
     "pipe": ("pipe.png", "neither a file nor a folder"),
     "long name": ("long" * 60 + ".png", "240 bytes"),
+    "name that no file can have": ("n" * 300 + ".png", "input nnn", "too long"),
+    "mask that no file can be": ("--task inpaint --mask " + "n" * 300, "mask nnn", "too long"),
+    "output that no folder can be": ("--output " + "n" * 300, "output nnn", "too long"),
+    "output beside its inputs": ("mixed/a.png --output mixed", "folder of the input mixed/a.png"),
     "a later file is bad": ("mixed", "b.png"),
     "integer array": ("integers.npy", "uint8"),
     "complex array": ("complex.npy", "complex64"),
@@ -160,6 +169,7 @@ RESTORE = {
     "prior folder without network": ("--prior empty-folder", "empty-folder"),
     "prior with a damaged configuration": ("--prior prior-damaged", "prior-damaged"),
     "prior with truncated weights": ("--prior prior-short", "prior-short"),
+    "prior of a record without end": ("--prior prior-deep", "--prior prior-deep", "JSON"),
     "prior of an unknown kind": ("--prior prior-record", "--prior prior-record", "unheard-of"),
     "prior that is no prior file": ("--prior notes.txt", "notes.txt"),
     "unknown backend": ("--backend fast", "'fast'", "reference"),
@@ -225,6 +235,9 @@ DEGRADE = {
     "negative noise": ("--noise-std -1", "--noise-std is -1"),
     "NaN noise": ("--noise-std nan", "--noise-std is nan"),
     "no size": ("--size 0", "--size is 0"),
+    "size beyond memory": ("--size 100000", "--size is 100000", "7071"),
+    "output that no folder can be": ("--output " + "n" * 300, "output nnn", "too long"),
+    "measurements that are a file": ("--output half-made", "half-made/measurements is a file"),
     "size that the task does not divide": ("--size 10", "10", "4"),
     "unknown task": ("--task sr", "'sr'"),
     "inpainting without a mask": ("--task inpaint", "--mask is missing"),
@@ -277,6 +290,7 @@ def finished(files, prior, monkeypatch):
     result = run("restore", "good.png", "--task", "sr4", "--simulate", "--prior", prior,
                  "--output", "out", *FAST)  # fmt: skip
     assert result.exit_code == 0, result.output
+    (files / "blocked" / "good-restored.png").mkdir(parents=True)
     return files
 
 
@@ -286,6 +300,7 @@ EXISTING = {
     "resuming with another task": ("--resume --task sr2", '"sr4"', '"sr2"'),
     "overwriting from a bad input": ("--overwrite --noise-std -1", "--noise-std is -1"),
     "overwriting with a bad prior": ("--overwrite --prior prior-short", "prior-short"),
+    "overwriting a folder": ("--overwrite --output blocked", "a folder good-restored.png"),
 }
 
 
@@ -315,6 +330,30 @@ def test_a_record_that_is_none(finished, prior, record):
                      "--output", "out", *FAST, *option)  # fmt: skip
         _check_one_sentence(result, "restore.json")
     assert _snapshot(finished) == before
+
+
+@pytest.mark.parametrize("key", ["input", "sample", "sample_index", "psnr", "seconds"])
+def test_a_record_whose_entries_lack_a_key(finished, prior, key):
+    path = finished / "out" / "restore.json"
+    record = json.loads(path.read_text())
+    del record["results"][0][key]
+    path.write_text(json.dumps(record))
+    before = _snapshot(finished)
+    result = run("restore", "good.png", "--task", "sr4", "--simulate", "--prior", prior,
+                 "--output", "out", *FAST, "--resume")  # fmt: skip
+    _check_one_sentence(result, "restore.json")
+    assert _snapshot(finished) == before
+
+
+def test_an_error_of_the_file_system_is_one_sentence(files, prior, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device", "out/x.png")
+
+    monkeypatch.chdir(files)
+    monkeypatch.setattr("vml_fast.cli.restore_run.RestoreRun.run", full)
+    result = run("restore", "good.png", "--task", "sr4", "--simulate", "--prior", prior,
+                 "--output", "out", *FAST)  # fmt: skip
+    _check_one_sentence(result, "out/x.png: No space left on device")
 
 
 def test_a_file_of_the_same_name_is_not_replaced(files, prior, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,8 +23,9 @@ from vml_fast.cli.problems import (
     simulate,
 )
 from vml_fast.cli.results import Existing, Results
+from vml_fast.errors import InputError
 from vml_fast.evaluation.files import find_inputs, refuse_own_folder
-from vml_fast.evaluation.images import write_array, write_picture
+from vml_fast.evaluation.images import MAX_PIXELS, write_array, write_picture
 from vml_fast.operators import TASKS, LinearOperator
 from vml_fast.solvers.checks import check_count
 
@@ -50,6 +52,11 @@ class Settings:
         check_seed("--task-seed", self.task_seed)
         if self.size is not None:
             check_count("--size", self.size, 1)
+            if self.size**2 > MAX_PIXELS:
+                raise InputError(
+                    f"--size is {self.size}; at most {math.isqrt(MAX_PIXELS)} is allowed "
+                    f"({MAX_PIXELS:,} pixels)"
+                )
 
 
 def run(inputs: list[Path], settings: Settings, output: Path, *, overwrite: bool) -> None:
@@ -69,6 +76,7 @@ def run(inputs: list[Path], settings: Settings, output: Path, *, overwrite: bool
         settings=record(settings, paths),
         execution=execution(torch.device("cpu")),
         files=[name for pair in names for name in pair],
+        fields={},
         existing=Existing.chosen(overwrite=overwrite),
         resumable=False,
     )

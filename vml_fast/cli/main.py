@@ -15,10 +15,11 @@ from vml_fast.cli.profile import profile
 from vml_fast.cli.restore import restore
 from vml_fast.cli.train_prior import train_prior
 from vml_fast.errors import BackendUnavailable, InputError, MissingExtra
+from vml_fast.evaluation.files import brief
 
 
 class OneSentence(TyperGroup):
-    """Shows the package's own errors as one sentence on stderr, with exit code 2."""
+    """Shows the package's own errors, and the file system's, as one sentence, with exit code 2."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the subcommand."""
@@ -26,6 +27,12 @@ class OneSentence(TyperGroup):
             return super().invoke(ctx)
         except (InputError, MissingExtra, BackendUnavailable) as error:
             typer.echo(f"error: {str(error).rstrip('.')}.", err=True)
+            raise typer.Exit(2) from None
+        except BrokenPipeError:  # a reader such as `head` has left; typer ends quietly
+            raise
+        except OSError as error:
+            place = f"{brief(str(error.filename))}: " if error.filename else ""
+            typer.echo(f"error: {place}{error.strerror or error}.", err=True)
             raise typer.Exit(2) from None
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vml_fast.errors import InputError
 from vml_fast.evaluation import images
+from vml_fast.evaluation.files import Kind, inspect
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def read_mask(task_name: str, path: Path | None, keep: str) -> MaskPicture | Non
         )
     if path is None:
         return None
-    if not path.is_file():
+    if inspect(path, "mask") is not Kind.FILE:
         raise InputError(f"mask {path} is not a file; give a picture that is white where missing")
     white = images.read_mask(path)
     missing = white if keep == "black" else ~white

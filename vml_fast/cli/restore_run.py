@@ -29,6 +29,16 @@ from vml_fast.solvers import Result
 from vml_fast.solvers import restore as solve
 
 RECORD = "restore.json"
+FIELDS: dict[str, tuple[type, ...]] = {
+    "input": (str,),
+    "sample": (int,),
+    "sample_index": (int,),
+    "psnr": (int, float, type(None)),
+    "ssim": (int, float, type(None)),
+    "residual": (int, float),
+    "seconds": (int, float),
+}
+"""What `--resume` reads of an entry that is in the record already."""
 
 
 class Item(NamedTuple):
@@ -77,6 +87,7 @@ class RestoreRun:
             execution=execution(self.device)
             | {"backend": settings.backend, "batch_size": settings.batch_size},
             files=[name for file in range(len(self.paths)) for name in self._files(file)],
+            fields=FIELDS,
             existing=existing,
             resumable=True,
         )

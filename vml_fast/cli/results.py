@@ -8,13 +8,13 @@ removed) or `--resume` (the former run had the same settings; what it finished i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from vml_fast.errors import InputError
-from vml_fast.evaluation.files import check_writable, write_json
+from vml_fast.evaluation.files import Kind, check_writable, inspect, write_json
 
 
 class Existing(Enum):
@@ -43,6 +43,7 @@ class Results:
         settings: all that decides the results; a resumed run must have the same.
         execution: what does not decide them: device, batch size, versions.
         files: names of all files that the run will write.
+        fields: what each entry of the record must have besides "files", and of which types.
         existing: what to do with results that are already there.
         resumable: whether the command has --resume, for messages.
 
@@ -61,6 +62,7 @@ class Results:
         settings: dict[str, Any],
         execution: dict[str, Any],
         files: Iterable[str],
+        fields: Mapping[str, tuple[type, ...]],
         existing: Existing,
         resumable: bool,
     ) -> None:
@@ -69,9 +71,11 @@ class Results:
         self.settings = json.loads(json.dumps(settings))  # as a record read back is, to compare
         self.execution = execution
         self.entries: list[dict[str, Any]] = []
+        self._fields = fields
         self._resumable = resumable
         self._replaced: dict[str, Any] | None = None
         self._begun = False
+        files = list(files)
         record = self._read_record()
         if existing is Existing.OVERWRITE:
             self._replaced = record
@@ -79,10 +83,10 @@ class Results:
             self._refuse_mixing(files)
         else:
             self._continue(record, existing)
-        check_writable(folder)
+        self._check_places([name, *files])
 
     def _read_record(self) -> dict[str, Any] | None:
-        if not self.path.is_file():
+        if inspect(self.path, "output") is not Kind.FILE:
             return None
         try:
             record = json.loads(self.path.read_text(encoding="utf-8"))
@@ -91,7 +95,11 @@ class Results:
                 isinstance(n, str) for n in names
             ):
                 raise ValueError("settings must be an object and file names text")
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            for entry in record["results"]:
+                for key, types in self._fields.items():
+                    if not isinstance(entry[key], types):
+                        raise TypeError(f"{key} must be of another type")
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(
                 f"{self.path} is not the record of a run; choose another --output or remove it"
             ) from error
@@ -115,12 +123,25 @@ class Results:
         self.entries = record["results"]
 
     def _refuse_mixing(self, files: Iterable[str]) -> None:
-        there = next((name for name in files if (self.folder / name).exists()), None)
+        there = next(
+            (n for n in files if inspect(self.folder / n, "output") is not Kind.MISSING), None
+        )
         if there is not None:
             raise InputError(
                 f"output {self.folder} already has a file {there}; "
                 "pass --overwrite to replace it or choose another --output"
             )
+
+    def _check_places(self, names: list[str]) -> None:
+        """Raise an InputError unless a file can be written under each of the names."""
+        for folder in dict.fromkeys((self.folder / name).parent for name in names):
+            check_writable(folder)
+        for name in names:
+            if inspect(self.folder / name, "output") not in (Kind.FILE, Kind.MISSING):
+                raise InputError(
+                    f"output {self.folder} has a folder {name} in the place of a result; "
+                    "remove it or choose another --output"
+                )
 
     def begin(self) -> None:
         """Make the folder, without what is to be replaced; further calls do nothing."""

@@ -232,7 +232,7 @@ def read_json(path: Path, missing: str | None = None) -> dict[str, Any]:
 def _parse(text: str, where: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # brackets or digits without end are among them
         raise InputError(f"{where} is not valid JSON: {_one_line(error)}") from None
     if not isinstance(value, dict):
         raise InputError(f"{where} must be a JSON object, got a {type(value).__name__}")
