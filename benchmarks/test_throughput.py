@@ -23,6 +23,7 @@ from benchmarks.networks import NETWORKS, millions
 from benchmarks.peak import floating_point_operations, peak_flops
 from benchmarks.peers import PEERS, import_deepinv, ours, peer
 from benchmarks.timing import seconds_of
+from vml_fast.evaluation.profiling import inner_step_ratio
 from vml_fast.evaluation.throughput import KEYS, Ladder, Measurement, first, ladder, tolerance
 from vml_fast.evaluation.workload import Workload, bare_pass, make_workload, smooth_images
 
@@ -142,26 +143,23 @@ def test_inner_step_over_network(
     tiny = not benchmark.enabled
     fast = vf.accelerate(workload.denoiser, "auto")
     bare = bare_pass(fast, workload.batch, cuda_graph=recorded)
-    steps = 1 if tiny else 20
     solver = vf.VMLMAP(
-        fast, workload.operator, steps=1, inner_steps=steps, compile=False, cuda_graph=recorded
+        fast,
+        workload.operator,
+        steps=1,
+        inner_steps=1 if tiny else 20,
+        compile=False,
+        cuda_graph=recorded,
     )
-    without = vf.VMLMAP(fast, workload.operator, steps=1, inner_steps=0, compile=False)
-    solver.solve(workload.y)
-    without.solve(workload.y)
-    alone: list[float] = []
-    outside: list[float] = []
-
-    def after_round() -> None:
-        alone.append(seconds_of(bare, steps))
-        outside.append(seconds_of(lambda: without.solve(workload.y)))
-
     benchmark.group = "inner step over network"
-    benchmark.pedantic(lambda: solver.solve(workload.y), rounds=ROUNDS + 2, teardown=after_round)
+    benchmark.pedantic(lambda: solver.solve(workload.y), warmup_rounds=1, rounds=1)
     if tiny:
         return
-    whole, network_alone = benchmark.stats.stats.median, statistics.median(alone)
-    step = (whole - statistics.median(outside)) / steps
+    found = inner_step_ratio(
+        lambda: solver.solve(workload.y), bare, workload.y.device, rounds=ROUNDS
+    )
+    assert found is not None
+    step, network_alone = found.inner_step, found.bare_pass
     flops = floating_point_operations(bare_pass(fast, workload.batch))
     benchmark.extra_info.update(
         machine_record(),
@@ -169,12 +167,12 @@ def test_inner_step_over_network(
         dtype=str(fast.network_dtype).removeprefix("torch."),
         milliseconds_per_inner_step=1e3 * step,
         milliseconds_of_network=1e3 * network_alone,
-        ratio=step / network_alone,
+        ratio=found.value,
         teraflops_per_second=flops / step / 1e12,
         share_of_measured_peak=flops / step / peak_flops(fast.network_dtype),
     )
     text = f"inner step over forward + VJP, {network}, batch {batch}"
-    claim = Claim(text, step / network_alone, "at most", STEP_SHARE[DEVICE])
+    claim = Claim(text, found.value, "at most", STEP_SHARE[DEVICE])
     add_claim(benchmark.extra_info, claim)
 
 
