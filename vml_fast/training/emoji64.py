@@ -33,7 +33,7 @@ SKIN_TONE = re.compile("1f3f[b-f]")
 HELDOUT_IMAGES = Path(__file__).parents[1] / "evaluation" / "emoji64_heldout"
 SETTINGS = TrainingSettings(
     size=64,
-    max_minutes=130,
+    max_minutes=200,
     group_pattern="emoji",
     duplicate_tolerance=0.15,
     heldout_fraction=0.055,
@@ -49,8 +49,10 @@ heldout.txt beside the prior.
 
 ABOUT = """\
 A denoiser of 64x64 colour images of emoji, for the demo, the tests and the evaluation of vml_fast.
-It is small and was trained for about an hour on one CPU core: enough to show what the solvers do,
-not a general prior. Outside of emoji on a white background its restorations mean nothing.
+It is small and was trained for about three hours on one CPU core: enough to show what the solvers
+do, not a general prior. Its unconditional samples have the shapes and colors of emoji (flags,
+discs, buttons), not yet their drawing. Outside of emoji on a white background its restorations mean
+nothing.
 
 ## Data
 
@@ -68,7 +70,9 @@ difference of a held-out image from the nearest training image is {median:.2f} i
 {smallest:.2f} at least.
 
 **Reproduce.** `python -m vml_fast.training.emoji64 --data img/google/64 --out RUN` (the
-result depends on how many steps fit in the time budget).
+result depends on how many steps fit in the time budget). The present weights come from a run of 77
+minutes that was annealed to its end and then gone on with (`--resume --max-minutes 200`), which put
+the learning rate back on the longer cosine.
 """
 
 
