@@ -24,7 +24,7 @@ from torch import Tensor
 
 from vml_fast.errors import InputError
 from vml_fast.evaluation.comparison.cells import Cell
-from vml_fast.evaluation.files import check_writable, write_json
+from vml_fast.evaluation.files import check_writable, write_json, write_whole
 from vml_fast.evaluation.images import read_picture, write_picture
 
 RESULTS = "results.json"
@@ -50,6 +50,7 @@ class Store:
         self.folder = folder
         self.cells = folder / "cells"
         self.provenance: dict[str, Any] = json.loads(json.dumps(provenance))
+        self._read_merged: tuple[int, dict[str, Record]] = (0, {})  # when it was written, and it
         check_writable(folder)
         self._check_provenance(overwrite)
         self.cells.mkdir(parents=True, exist_ok=True)
@@ -108,14 +109,13 @@ class Store:
         found = self.records()
         wanted = [name for name in map(self._name, cells) if name in found]
         order = dict.fromkeys([*wanted, *sorted(found)])
-        content = {
-            "provenance": self.provenance,
-            "cells": {
-                name: {key: value for key, value in found[name].items() if key != "provenance"}
-                for name in order
-            },
-        }
-        write_json(self.folder / RESULTS, content)
+        lines = []  # a line per cell, so that differences between two versions can be read
+        for name in order:
+            kept = {key: value for key, value in found[name].items() if key != "provenance"}
+            lines.append(f"{json.dumps(name)}: {json.dumps(kept, allow_nan=False)}")
+        head = f'{{"provenance": {json.dumps(self.provenance)},\n"cells": {{\n'
+        text = head + ",\n".join(lines) + "\n}}\n"
+        write_whole(self.folder / RESULTS, lambda file: file.write(text.encode()))
         return len(set(wanted))
 
     def _name(self, cell: Cell) -> str:
@@ -123,7 +123,12 @@ class Store:
 
     def _merged(self) -> dict[str, Record]:
         path = self.folder / RESULTS
-        return dict(_read(path)["cells"]) if path.is_file() else {}
+        if not path.is_file():
+            return {}
+        stamp = path.stat().st_mtime_ns
+        if self._read_merged[0] != stamp:
+            self._read_merged = stamp, dict(_read(path)["cells"])
+        return self._read_merged[1]
 
     def _check_provenance(self, overwrite: bool) -> None:
         paths = [self.folder / RESULTS, *sorted(self.cells.glob("*.json"))]
