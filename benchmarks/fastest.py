@@ -24,7 +24,7 @@ from benchmarks.records import Entry, Machine, Measured, load, median, ranking
 from vml_fast.evaluation.files import write_whole
 from vml_fast.ops.fastest import FASTEST
 
-PLAINLY = 1.05
+PLAINLY = 1.1
 """How many times faster another backend must be for a rule of its own: less may be noise."""
 
 Row = dict[str, Any]

@@ -1,6 +1,6 @@
 """Times everything on this machine and writes one record per group.
 
-    python -m benchmarks.run                      brackets, kernels, inner_step, solve, launches
+    python -m benchmarks.run                      every group, the ops first
     python -m benchmarks.run brackets --full      one group, on the whole grid of cases
 
 Records go to `benchmarks/results/<machine>/<group>.json`; `python -m benchmarks.report` makes
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from benchmarks.machine import RESULTS, machine_tag
@@ -19,6 +20,8 @@ from benchmarks.machine import RESULTS, machine_tag
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 LAUNCHES = "launches"
+FIRST = ("brackets", "kernels", "inner_step", LAUNCHES)
+"""What the table of the fastest backends and the promises need: kept if the rest is broken off."""
 BY_CASE = "group,param:size,param:batch,param:dtype,param:memory_format"
 
 
@@ -53,7 +56,7 @@ def command(group: str, folder: Path, options: list[str]) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the groups one after another; the exit status of the first that failed, or 0."""
-    names = [*groups(), LAUNCHES]
+    names = list(dict.fromkeys((*FIRST, *groups())))
     parser = argparse.ArgumentParser(description="Time everything on this machine.")
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(names)}")
     parser.add_argument("--full", action="store_true", help="the whole grid of cases")
@@ -69,7 +72,9 @@ def main(arguments: list[str] | None = None) -> int:
     status = 0
     for group in given.groups or names:
         print(f"\n{group} → {folder / group}.json", flush=True)
+        start = time.monotonic()
         status = subprocess.run(command(group, folder, options), cwd=ROOT).returncode or status
+        print(f"{group}: {time.monotonic() - start:.0f} s", flush=True)
     return status
 
 

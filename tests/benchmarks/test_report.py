@@ -64,7 +64,7 @@ def test_backends_are_ranked_over_all_cases(results: Path) -> None:
 
 
 def test_other_sizes_and_formats_have_rules_of_their_own() -> None:
-    """Times of (reference, cpp) per format and size; less than 5 % does not count."""
+    """Times of (reference, cpp) per format and size; a few percent do not count."""
 
     def case(elements: int, reference: float, cpp: float, dtype: str = "float32") -> Measured:
         image = {"dtype": dtype, "memory_format": "nchw", "elements": elements}
