@@ -172,7 +172,10 @@ RESTORE = {
     "prior of a record without end": ("--prior prior-deep", "--prior prior-deep", "JSON"),
     "prior of an unknown kind": ("--prior prior-record", "--prior prior-record", "unheard-of"),
     "prior that is no prior file": ("--prior notes.txt", "notes.txt"),
-    "unknown backend": ("--backend fast", "'fast'", "reference"),
+    "unknown backend": ("--backend fast", "--backend is 'fast'", "reference"),
+    "prior without a name": ("--prior @empty", "--prior is empty", "emoji64"),
+    "noise beyond all images": ("--noise-std 1e40", "--noise-std is 1e+40", "at most 1000"),
+    "prior with a word for a number": ("--prior prior-text", "sigma_data must be a number", "'x'"),
     "unknown device": ("--device tpu", "'tpu'", "cpu"),
     "device that holds no data": ("--device meta", "'meta'", "cpu"),
     "device that is not there": ("--device cuda:99", "cuda:99"),
@@ -216,7 +219,7 @@ RESTORE = {
 def test_restore(case, files, prior, monkeypatch):
     monkeypatch.chdir(files)
     text, *words = RESTORE[case]
-    given = text.split()
+    given = ["" if word == "@empty" else word for word in text.split()]
     inputs = [word for word in given[: _first_option(given)] if word != "@given"]
     simulate = [] if "@given" in given else ["--simulate"]
     options = [word for word in given[_first_option(given) :] if word != "@given"]
@@ -234,6 +237,7 @@ def _first_option(words):
 DEGRADE = {
     "negative noise": ("--noise-std -1", "--noise-std is -1"),
     "NaN noise": ("--noise-std nan", "--noise-std is nan"),
+    "noise beyond all images": ("--noise-std 1e40", "--noise-std is 1e+40", "at most 1000"),
     "no size": ("--size 0", "--size is 0"),
     "size beyond memory": ("--size 100000", "--size is 100000", "7071"),
     "output that no folder can be": ("--output " + "n" * 300, "output nnn", "too long"),
@@ -253,7 +257,7 @@ DEGRADE = {
 def test_degrade(case, files, monkeypatch):
     monkeypatch.chdir(files)
     text, *words = DEGRADE[case]
-    given = text.split()
+    given = ["" if word == "@empty" else word for word in text.split()]
     inputs, options = given[: _first_option(given)], given[_first_option(given) :]
     before = _snapshot(files)
     result = run("degrade", *(inputs or ["good.png"]), "--task", "sr4", "--output", "out", *options)
@@ -269,6 +273,11 @@ USAGE = {
     "unknown mask color": "restore good.png --task sr4 --output out --mask-keep gray",
     "unknown option": "restore good.png --task sr4 --output out --fast",
     "unknown command": "improve good.png",
+    "output without a name": "restore good.png --task sr4 --output @empty",
+    "mask without a name": "restore good.png --task inpaint --output out --mask @empty",
+    "input without a name": "restore @empty --task sr4 --output out",
+    "measurements without a folder": "degrade good.png --task sr4 --output @empty",
+    "prior without a folder": "train-prior --data mixed --out @empty",
 }
 
 
@@ -276,8 +285,9 @@ USAGE = {
 def test_usage(case, files, monkeypatch):
     monkeypatch.chdir(files)
     before = _snapshot(files)
-    result = run(*USAGE[case].split())
+    result = run(*("" if word == "@empty" else word for word in USAGE[case].split()))
     assert result.exit_code == 2
+    assert ("path is empty" in result.stderr) == ("@empty" in USAGE[case])
     assert "Error" in result.stderr
     assert "Traceback" not in result.stderr
     assert _snapshot(files) == before

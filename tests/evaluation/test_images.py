@@ -157,7 +157,7 @@ def _animated() -> bytes:
         (b"not a picture", "cannot be read as a PNG"),
         (_truncated_png(), "truncated"),
         (_png(9000, 9000, b""), "9000×9000 pixels"),
-        (_png(100_000, 100_000, b""), "more than the 50,000,000 pixels"),
+        (_png(100_000, 100_000, b""), "10,000,000,000 pixels, more than the 50,000,000 pixels"),
         (_png(0, 0, b""), "cannot be read as a"),
         (_animated(), "animated"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n", "cannot be read as a PNG"),
@@ -222,16 +222,17 @@ def _archive() -> bytes:
         (b"\x93NUMPY garbage", "not a readable .npy array"),
         (_array_bytes(np.zeros(100))[:300], "not a readable .npy array"),
         (_promising_header(), "not a readable .npy array"),
-        (_array_bytes(np.array([_Trap()], object), allow_pickle=True), "not a readable .npy"),
+        (_array_bytes(np.array([_Trap()], object), allow_pickle=True), "pickled objects"),
         (_archive(), "archive"),
         (_array_bytes(np.zeros((2, 2), np.uint8)), "uint8"),
         (_array_bytes(np.zeros((2, 2), np.complex64)), "complex64"),
         (_array_bytes(np.zeros((0, 2))), "holds 0 numbers"),
         (_array_bytes(np.array([1.0, np.nan])), "NaN"),
         (_array_bytes(np.array([1.0, np.inf])), "NaN or infinity"),
+        (_array_bytes(np.array([1.0, -1e300])), "holds the value 1e+300, beyond the range"),
     ],
     ids=["empty", "garbage", "truncated", "terabytes", "pickled", "npz", "uint8", "complex",
-         "no-numbers", "nan", "infinity"],
+         "no-numbers", "nan", "infinity", "too-large"],
 )  # fmt: skip
 def test_broken_arrays_are_one_sentence(tmp_path, content, sentence):
     path = tmp_path / "x.npy"

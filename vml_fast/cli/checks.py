@@ -6,6 +6,9 @@ from collections.abc import Iterable
 
 from vml_fast.errors import InputError
 
+LARGEST_NOISE = 1000.0
+"""Of images in [-1, 1]; with much more, float32 holds nothing of them."""
+
 
 def check_name(name: str, value: str, allowed: Iterable[str]) -> None:
     """Raise an InputError unless `value` is one of the allowed names."""
@@ -21,7 +24,10 @@ def check_seed(name: str, seed: int) -> int:
 
 
 def check_noise_std(noise_std: float) -> float:
-    """A finite noise level of at least 0."""
-    if not 0.0 <= noise_std < float("inf"):
-        raise InputError(f"--noise-std is {noise_std}; it must be finite and at least 0")
+    """A noise level of at least 0 and at most `LARGEST_NOISE`."""
+    if not 0.0 <= noise_std <= LARGEST_NOISE:
+        raise InputError(
+            f"--noise-std is {noise_std}; it must be at least 0 and at most {LARGEST_NOISE:g} "
+            "(images are in [-1, 1])"
+        )
     return noise_std

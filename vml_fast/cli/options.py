@@ -29,9 +29,21 @@ class MaskKeep(StrEnum):
     white = "white"
 
 
+def given_path(text: str) -> Path:
+    """A path on the command line; Python takes an empty one for the current folder.
+
+    Raises:
+        typer.BadParameter: the text is empty; typer adds the name of the option.
+    """
+    if not text:
+        raise typer.BadParameter("the path is empty; give a path, or . for the current folder")
+    return Path(text)
+
+
 Inputs = Annotated[
     list[Path],
     typer.Argument(
+        parser=given_path,
         metavar="INPUT",
         help="PNG, JPEG, WebP or .npy files, and folders of them (not searched recursively).",
         show_default=False,
@@ -57,6 +69,7 @@ Mask = Annotated[
     Path | None,
     typer.Option(
         rich_help_panel=PROBLEM,
+        parser=given_path,
         metavar="M.png",
         help="Mask picture for --task inpaint, of the input's size: white = missing.",
         show_default=False,
@@ -71,6 +84,7 @@ Output = Annotated[
     typer.Option(
         "--output",
         "-o",
+        parser=given_path,
         rich_help_panel=RESULTS,
         help="Folder for the results; made where missing.",
     ),

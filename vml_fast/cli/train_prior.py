@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from vml_fast.cli.options import given_path
 from vml_fast.errors import InputError
 
 
@@ -42,9 +43,16 @@ def naming_options() -> Iterator[None]:
 
 def train_prior(
     data: Annotated[
-        Path, typer.Option(help="Folder of PNG, JPEG and WebP images, subfolders included.")
+        Path,
+        typer.Option(
+            parser=given_path,
+            help="Folder of PNG, JPEG and WebP images, subfolders included.",
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="Run folder; the prior will be in OUT/prior.")],
+    out: Annotated[
+        Path,
+        typer.Option(parser=given_path, help="Run folder; the prior will be in OUT/prior."),
+    ],
     size: Annotated[int, typer.Option(help="Image side in pixels.")] = 64,
     steps: Annotated[
         int | None, typer.Option(help="Optimizer steps; 10000 if no budget is given.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,6 +68,7 @@ def load_denoiser(
     weights = network_dtype(dtype, target)
     checkpoint = read_checkpoint(_resolve(name_or_path))
     kind, fields = _record(checkpoint, options)
+    _check_numbers(checkpoint, fields)
     factor = fields.pop("pixel_unshuffle", 1)
     image_shape = _image_shape(checkpoint, fields.pop("image_shape", None), factor)
     network = build_network(checkpoint)
@@ -175,6 +177,13 @@ def _record(checkpoint: Checkpoint, options: dict[str, Any]) -> tuple[Kind, dict
             )
     del fields["kind"]
     return kind, fields
+
+
+def _check_numbers(checkpoint: Checkpoint, fields: dict[str, Any]) -> None:
+    for name in ("sigma_data", "sigma_min", "sigma_max", "noise_scale", "beta_start", "beta_end"):
+        value = fields.get(name, 1.0)
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise InputError(f"{checkpoint.path}: {name} must be a number, got {value!r}")
 
 
 def _image_shape(checkpoint: Checkpoint, given: Any, factor: Any) -> tuple[int, int, int]:

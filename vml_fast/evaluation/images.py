@@ -11,6 +11,7 @@ How pictures are read:
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -87,7 +88,9 @@ def read_array(path: Path) -> Tensor:
         # Mapped, so that a header that promises terabytes is found out without allocating them.
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, OverflowError, SyntaxError) as error:
-        raise InputError(f"{path} is not a readable .npy array: {_reason(error)}") from error
+        pickled = "pickle" in str(error) or "Python objects" in str(error)
+        reason = "it holds pickled objects or text, which are never read" if pickled else error
+        raise InputError(f"{path} is not a readable .npy array: {_reason(reason)}") from error
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path} is an archive of arrays; it must hold a single .npy array")
     if array.dtype.kind != "f":
@@ -96,10 +99,15 @@ def read_array(path: Path) -> Tensor:
         )
     if not 0 < array.size <= 3 * MAX_PIXELS:
         raise InputError(f"{path} holds {array.size} numbers; allowed are 1 to {3 * MAX_PIXELS}")
-    values = torch.from_numpy(np.array(array, dtype=np.float32))
-    if not bool(torch.isfinite(values).all()):
+    if not bool(np.isfinite(array).all()):
         raise InputError(f"{path} holds NaN or infinity; all values must be finite")
-    return values
+    largest = float(np.abs(array).max())
+    if largest > float(np.finfo(np.float32).max):
+        raise InputError(
+            f"{path} holds the value {largest:.3g}, beyond the range of float32; images are in "
+            "[-1, 1]"
+        )
+    return torch.from_numpy(np.array(array, dtype=np.float32))
 
 
 def write_picture(path: Path, pixels: Tensor) -> None:
@@ -182,7 +190,11 @@ def _decode(path: Path) -> Image.Image:
     except InputError:
         raise
     except Image.DecompressionBombError as error:
-        raise InputError(f"{path} has more than the {MAX_PIXELS:,} pixels allowed") from error
+        counted = re.search(r"\d+", str(error))
+        count = f"{int(counted[0]):,} pixels, " if counted else ""
+        raise InputError(
+            f"{path} has {count}more than the {MAX_PIXELS:,} pixels allowed"
+        ) from error
     except UnidentifiedImageError as error:
         raise InputError(f"{path} cannot be read as a PNG, JPEG or WebP picture") from error
     except Exception as error:  # decoders raise nearly anything on broken files
@@ -213,7 +225,7 @@ def _from_uint8(array: np.ndarray) -> Tensor:
     return torch.from_numpy(array).permute(2, 0, 1).float().div(127.5).sub(1.0).contiguous()
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException | str) -> str:
     """The first line of an error, without a final stop, so that it fits into one sentence."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].rstrip(".").replace(". ", "; ")
