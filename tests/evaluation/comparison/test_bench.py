@@ -2,10 +2,11 @@
 
 import torch
 
-from tests.evaluation.comparison.problems import bench, cell
+from tests.evaluation.comparison.problems import bench, cell, mixture
 from vml_fast.evaluation.comparison.cells import Cell
 from vml_fast.evaluation.comparison.measurements import bicubic, make_operator, measure
 from vml_fast.evaluation.distances import Features
+from vml_fast.evaluation.studies.flow import FlowEnd
 
 
 def test_noise_belongs_to_the_image_and_the_seed():
@@ -78,3 +79,12 @@ def test_bicubic_fills_a_linear_ramp_exactly():
 
 def test_published_tasks_by_name():
     assert make_operator("ddrm/sr4", (3, 16, 16)).measurement_shape == (3, 4, 4)
+
+
+def test_consistency_models_are_handed_to_the_methods_that_need_one():
+    one = cell("half", "map-ga-np", steps=2, inner_steps=1)
+    assert "needs consistency" in bench().run(one).record["failed"]
+    with_model = bench(consistency=FlowEnd(mixture(), steps=3))
+    record = with_model.run(one).record
+    assert (record["denoiser_calls"], record["vjp_calls"]) == (4, 2)
+    assert "failed" not in with_model.run(cell("half", "ddrm", steps=2)).record
