@@ -21,12 +21,15 @@ DOTS_PER_INCH = 130
 
 
 def charted_cases(machine: Machine) -> list[Case]:
-    """The cases worth a picture: of each dtype and memory format the most bytes at batch 8."""
+    """The cases worth a picture: per dtype and memory format the largest that ops share."""
     largest: dict[tuple[str, str], Case] = {}
-    for by_case in machine.ops().values():
+    ops = machine.ops().values()
+    for by_case in ops:
         for case in by_case:
             key = (case.dtype, case.memory_format)
-            if case.batch == max(c.batch for c in by_case) and case > largest.get(key, (0,)):
+            shared = sum(case in others for others in ops) > 1
+            batch = max(c.batch for c in by_case)
+            if shared and case.batch == batch and case > largest.get(key, (0,)):
                 largest[key] = case
     return list(largest.values())
 
