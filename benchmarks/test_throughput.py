@@ -24,7 +24,15 @@ from benchmarks.peak import floating_point_operations, peak_flops
 from benchmarks.peers import PEERS, import_deepinv, ours, peer
 from benchmarks.timing import seconds_of
 from vml_fast.evaluation.profiling import inner_step_ratio
-from vml_fast.evaluation.throughput import KEYS, Ladder, Measurement, first, ladder, tolerance
+from vml_fast.evaluation.throughput import (
+    KEYS,
+    Ladder,
+    Measurement,
+    first,
+    ladder,
+    paired_ratio,
+    tolerance,
+)
 from vml_fast.evaluation.workload import Workload, bare_pass, make_workload, smooth_images
 
 pytest.importorskip("diffusers")
@@ -103,8 +111,9 @@ def test_throughput(
 
 def note(benchmark: Any, workload: Workload, measured: Measurement, slow: list[float]) -> None:
     """What the record says."""
-    seconds, baseline = benchmark.stats.stats.median, statistics.median(slow)
-    measured.seconds.append(seconds)
+    times = benchmark.stats.stats.data
+    measured.seconds += times
+    seconds, baseline = measured.median, statistics.median(slow)
     passes = workload.steps * workload.inner_steps
     benchmark.extra_info.update(
         machine_record(),
@@ -114,7 +123,7 @@ def note(benchmark: Any, workload: Workload, measured: Measurement, slow: list[f
         inner_steps=workload.inner_steps,
         batch=workload.batch,
         baseline_seconds=baseline,
-        speed_up=baseline / seconds,
+        speed_up=paired_ratio(slow, times),
         images_per_second=workload.batch / seconds,
         milliseconds_per_inner_step=1e3 * seconds / passes,
         baseline_milliseconds_per_inner_step=1e3 * baseline / passes,

@@ -38,9 +38,9 @@ def chart_name(network: str, batch: int) -> str:
 def footnote(comparison: Comparison) -> str:
     """Warm-up of the last rung, and what is missing."""
     last = comparison.measured[-1]
-    warm_up = f"warm-up up to {last.rung.label.removeprefix('+ ')}: {last.warm_up_seconds:.0f} s"
+    warm_up = f"Warm-up up to {last.rung.label.removeprefix('+ ')}: {last.warm_up_seconds:.0f} s"
     missing = [f"no {key}: {reason}" for key, reason in comparison.left_out.items()]
-    return "; ".join([warm_up, *missing])
+    return ". ".join([warm_up, *missing]) + "."
 
 
 def record(given: argparse.Namespace, comparison: Comparison) -> dict[str, Any]:

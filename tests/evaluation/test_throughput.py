@@ -10,7 +10,7 @@ from tests.cli.conftest import save_prior
 from vml_fast.denoisers import load_denoiser
 from vml_fast.evaluation import throughput
 from vml_fast.evaluation.throughput import Comparison, Ladder, Measurement, Rung
-from vml_fast.evaluation.throughput_figure import throughput_figure
+from vml_fast.evaluation.throughput_figure import three_digits, throughput_figure
 from vml_fast.evaluation.workload import make_workload
 
 CPU = torch.device("cpu")
@@ -134,6 +134,12 @@ def test_a_reference_that_fails_is_an_error(small, monkeypatch):
         throughput.compare(small, throughput.ladder(CPU), repeats=1)
 
 
+def test_a_slow_minute_that_hits_a_pair_leaves_its_ratio():
+    assert throughput.paired_ratio([2.0, 20.0, 2.0], [1.0, 10.0, 9.0]) == 2.0
+    with pytest.raises(ValueError, match="shorter"):
+        throughput.paired_ratio([1.0, 2.0], [1.0])
+
+
 def test_warm_up_is_what_the_first_solve_took_longer():
     found = Measurement(Rung("fused", "b"), seconds=[1.0, 2.0, 9.0], first_seconds=5.0)
     assert (found.median, found.warm_up_seconds) == (2.0, 3.0)
@@ -156,6 +162,8 @@ def test_the_chart_has_a_bar_per_rung_as_long_as_its_speed_up():
     assert [t.strip() for t in texts[::2]] == ["1.00×", "2.00×", "4.00×"]
     assert "50 ms per inner step" in texts[5]
     assert "Some machine" in figure.get_suptitle()
+    assert three_digits(2813.7) == "2814"
+    assert three_digits(0.01234) == "0.0123"
     colors = [bar.get_facecolor() for bar in axes.patches]
     assert colors[0] != colors[1]
     assert all(a == b for a, b in itertools.pairwise(colors[1:]))

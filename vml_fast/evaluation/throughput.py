@@ -114,14 +114,14 @@ class Comparison:
 
     def rows(self) -> list[dict[str, Any]]:
         """One record per rung, as JSON."""
-        reference = self.measured[0].median
+        reference = self.measured[0]
         return [
             {
                 "key": found.rung.key,
                 "label": found.rung.label,
                 "seconds": found.median,
                 "repeats": found.seconds,
-                "speed_up": reference / found.median,
+                "speed_up": paired_ratio(reference.seconds, found.seconds),
                 "images_per_second": self.batch / found.median,
                 "milliseconds_per_inner_step": 1e3 * found.median / self.passes,
                 "warm_up_seconds": found.warm_up_seconds,
@@ -130,6 +130,15 @@ class Comparison:
             }
             for found in self.measured
         ]
+
+
+def paired_ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
+    """Median of the ratios of measurements that were made in turn.
+
+    A slow minute of the machine hits both of a pair, where a ratio of medians may compare times of
+    different minutes.
+    """
+    return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
 
 
 def ladder(device: torch.device, skip: Sequence[str] = ()) -> Ladder:
@@ -238,7 +247,8 @@ def compare(
             say(f"{measurement.rung.label}: {repeat + 1} of {repeats}")
             measurement.seconds.append(seconds_of(solve, device))
     passes = workload.steps * workload.inner_steps
-    return Comparison([found for found, _ in running], left_out, workload.batch, passes)
+    ordered = {key: left_out[key] for key in KEYS if key in left_out}
+    return Comparison([found for found, _ in running], ordered, workload.batch, passes)
 
 
 def first(

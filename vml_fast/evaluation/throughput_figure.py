@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PLAIN = "#c3c8d0"
-WIDTH, ROW, FRAME = 7.2, 0.42, 1.25
+WIDTH, ROW, FRAME = 7.2, 0.42, 1.35
 """Inches: of the figure, of a bar, and of everything but the bars."""
+NOTE_CHARACTERS = 125
+"""In a line of the note."""
 
 
 def throughput_figure(
@@ -42,7 +45,7 @@ def throughput_figure(
     axes.barh(range(len(rows)), values, height=0.68, color=colors)
     for place, row in enumerate(rows):
         text = f"  {row['speed_up']:.2f}×"
-        time = f"   {row['milliseconds_per_inner_step']:.3g} ms per inner step"
+        time = f"   {three_digits(row['milliseconds_per_inner_step'])} ms per inner step"
         label = axes.annotate(
             text, (row["speed_up"], place), va="center", fontsize=9, color=INK, weight="bold"
         )
@@ -65,5 +68,11 @@ def throughput_figure(
     axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
     figure.suptitle(f"{title}\n{subtitle}".strip(), fontsize=9, color=INK, x=0.01, ha="left")
     if note:
-        figure.supxlabel(note, fontsize=7, color=MUTED, x=0.01, ha="left")
+        lines = textwrap.fill(note, NOTE_CHARACTERS)
+        figure.supxlabel(lines, fontsize=7, color=MUTED, x=0.01, ha="left")
     return figure
+
+
+def three_digits(value: float) -> str:
+    """A number above 0 with three significant digits, and never an exponent."""
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
