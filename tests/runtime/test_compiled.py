@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import gc
+import os
 import shutil
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -133,3 +137,31 @@ def test_jvp_and_a_missing_compiler_are_refused(monkeypatch: pytest.MonkeyPatch)
 def test_a_wish_is_auto_true_or_false(name: str) -> None:
     with pytest.raises(InputError, match=name):
         vf.VMLMAP(small_denoiser(), H, **{name: "yes"})
+
+
+PROCESS = """
+from tests.runtime.test_compiled import solve
+from tests.runtime.networks import small_denoiser
+from torch._dynamo.utils import counters
+solve(small_denoiser(), True)
+found = counters["inductor"]
+print("hits", found["fxgraph_cache_hit"], "misses", found["fxgraph_cache_miss"])
+print("joint", counters["aot_autograd"]["autograd_cache_hit"])
+"""
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_a_later_process_finds_the_code_on_disk(tmp_path: Path) -> None:
+    """In the folder that TORCHINDUCTOR_CACHE_DIR names."""
+    environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+
+    def run() -> str:
+        command = [sys.executable, "-c", PROCESS]
+        root = Path(__file__).parents[2]
+        return subprocess.run(
+            command, cwd=root, env=environment, check=True, capture_output=True, text=True
+        ).stdout
+
+    assert "hits 0 misses 0" not in run()
+    assert "misses 0" in run()
