@@ -57,6 +57,8 @@ def as_tensor(value: Any, name: str, allowed: str = REAL_NUMBERS) -> Tensor:
         raise InputError(
             f"{name} is a {type(value).__name__} that cannot be read as numbers; allowed: {allowed}"
         ) from error
+    if tensor.layout is not torch.strided:
+        raise InputError(f"{name} is sparse; allowed: dense arrays")
     if tensor.is_complex():
         raise InputError(f"{name} has dtype {tensor.dtype}; allowed: real numbers")
     return tensor

@@ -30,6 +30,7 @@ there, not where it ends.
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Literal, NamedTuple
 
 import torch
@@ -52,7 +53,7 @@ class Coefficients(NamedTuple):
 
 def check_preconditioner(name: str | None) -> str | None:
     """The name itself, or one sentence on which names exist."""
-    if name is not None and name not in ("auto", *FORMS):
+    if name is not None and (not isinstance(name, str) or name not in ("auto", *FORMS)):
         raise InputError(
             f"preconditioner is {name!r}; "
             "it must be None, 'auto', 'pseudo_inverse' or 'noise_aware'."
@@ -62,9 +63,9 @@ def check_preconditioner(name: str | None) -> str | None:
 
 def check_prior_weight(weight: float | str) -> float | str:
     """The weight itself, or one sentence on its range."""
-    if weight == "auto":
+    if isinstance(weight, str) and weight == "auto":
         return weight
-    if isinstance(weight, str) or not 0.0 <= float(weight) <= 1.0:
+    if not isinstance(weight, Real) or not 0.0 <= float(weight) <= 1.0:
         raise InputError(f"prior_weight is {weight!r}; it must be 'auto' or a number in [0, 1].")
     return float(weight)
 

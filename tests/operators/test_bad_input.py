@@ -108,7 +108,7 @@ CONSTRUCTION: list[tuple[Callable[[], object], str]] = [
     (lambda: random_mask(SHAPE, NAN), "missing is nan"),
     (lambda: subsample_mask(SHAPE, 0), "factor is 0"),
     (lambda: gaussian_kernel(0, 1.0), "taps is 0"),
-    (lambda: gaussian_kernel(3, 0.0), r"std is 0.0; allowed: a number in \(0, inf\]"),
+    (lambda: gaussian_kernel(3, 0.0), r"std is 0.0; allowed: a number in \(0, inf\)"),
     (lambda: gaussian_kernel(3, INF), "std is inf"),
     (lambda: uniform_kernel(-1), "taps is -1"),
     (lambda: motion_kernel(4), "size is 4; allowed: an odd integer of at least 3"),

@@ -111,9 +111,11 @@ class ScaledDenoiser(nn.Module):
         """
         output = self.network(u, c_noise, **condition)
         if not isinstance(output, Tensor):
+            if output is None:
+                raise InputError("network must return a tensor, got None")
             output = output.sample if hasattr(output, "sample") else output[0]
         channels = u.shape[1]
-        if output.shape[1] == 2 * channels:
+        if output.ndim == u.ndim and output.shape[1] == 2 * channels:
             output = output[:, :channels]
         if output.shape != u.shape:
             raise InputError(

@@ -37,14 +37,16 @@ def positive_int(name: str, value: Any) -> int:
 
 def number(name: str, value: Any, low: float, high: float, *, low_open: bool = False) -> float:
     """Return `value` as a finite float in [low, high], or (low, high] with `low_open`."""
-    left = "(" if low_open else "["
+    left, right = "(" if low_open else "[", ")" if math.isinf(high) else "]"
     if (
         not isinstance(value, Real)
         or not math.isfinite(value)
         or not low <= float(value) <= high
         or (low_open and float(value) == low)
     ):
-        raise InputError(f"{name} is {value!r}; allowed: a number in {left}{low:g}, {high:g}]")
+        raise InputError(
+            f"{name} is {value!r}; allowed: a number in {left}{low:g}, {high:g}{right}"
+        )
     return float(value)
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from vml_fast.errors import BackendUnavailable
 from vml_fast.runtime.cache import SharedCache
-from vml_fast.runtime.network import Denoiser, Network, raw_output
+from vml_fast.runtime.network import Denoiser, Network, check_output, raw_output
 
 MODES: dict[str, str] = {"cuda": "max-autotune-no-cudagraphs"}
 """Device to the mode of `torch.compile`: CUDA graphs are recorded around the whole inner step."""
@@ -133,4 +133,5 @@ class CompiledNetwork(Network):
         """F(u)."""
         if not self.compiled:
             return super().__call__(u)
-        return self.forward(self.denoiser, u, self.noise, self.condition)
+        output = self.forward(self.denoiser, u, self.noise, self.condition)
+        return check_output(output, self.denoiser, u)

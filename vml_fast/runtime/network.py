@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vml_fast.denoisers.base import ScaledDenoiser, Scalings
+from vml_fast.errors import InputError
 from vml_fast.runtime import jacobian
 from vml_fast.runtime.memory import Memory
 
@@ -31,6 +32,26 @@ def raw_output(
     if isinstance(denoiser, ScaledDenoiser):
         return denoiser.raw(u, c_noise, **condition)
     return denoiser(u, c_noise, **condition)
+
+
+def check_output(output: Any, denoiser: Denoiser, like: Tensor) -> Tensor:
+    """The output, which must be real and of the shape of the denoiser's input.
+
+    Raises:
+        InputError: it is not; the message names the denoiser.
+    """
+    if isinstance(output, Tensor) and output.shape == like.shape and output.is_floating_point():
+        return output
+    name = getattr(denoiser, "__qualname__", type(denoiser).__name__)
+    found = (
+        f"a tensor of shape {tuple(output.shape)} and dtype {output.dtype}"
+        if isinstance(output, Tensor)
+        else f"a {type(output).__name__}"
+    )
+    raise InputError(
+        f"denoiser {name} returned {found}; it must return floating-point images of the shape "
+        f"{tuple(like.shape)} of its input."
+    )
 
 
 class Network:
@@ -74,7 +95,8 @@ class Network:
 
     def __call__(self, u: Tensor) -> Tensor:
         """F(u)."""
-        return raw_output(self.denoiser, u, self.noise, self.condition)
+        output = raw_output(self.denoiser, u, self.noise, self.condition)
+        return check_output(output, self.denoiser, u)
 
     def linearize(self, u: Tensor) -> tuple[Tensor, Product]:
         """F(u), and the product with its Jacobian there, which can be taken once."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from vml_fast import trace
 from vml_fast.ops import resolve
 from vml_fast.runtime import jacobian
+from vml_fast.runtime.network import check_output
 from vml_fast.runtime.noise import Noise
 from vml_fast.runtime.problem import column
 
@@ -69,7 +70,11 @@ class Sampling:
 
     def _at(self, function: Function, x: Tensor, sigma: Tensor) -> Callable[[Tensor], Tensor]:
         levels = self._levels(sigma, x)
-        return lambda u: function(u, levels, **self.condition).to(u.dtype)
+
+        def at(u: Tensor) -> Tensor:
+            return check_output(function(u, levels, **self.condition), function, u).to(u.dtype)
+
+        return at
 
     def _levels(self, sigma: Tensor, x: Tensor) -> Tensor:
         return sigma.to(x).expand(len(x)).contiguous()

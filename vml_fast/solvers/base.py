@@ -23,9 +23,11 @@ from vml_fast.runtime.problem import Level
 from vml_fast.schedules import SIGMA_MAX, SIGMA_MIN, check_schedule, edm_schedule
 from vml_fast.solvers.checks import (
     check_count,
+    check_denoiser,
     check_image_shape,
     check_measurement,
-    check_per_sample,
+    check_noise_std,
+    check_operator,
 )
 from vml_fast.solvers.result import Callback, Result
 from vml_fast.solvers.run import Run, Watch, joined, merged_trace
@@ -37,7 +39,7 @@ class Solver(ABC):
     Args:
         denoiser: D(x, sigma) in variance-exploding coordinates, any callable.
         operator: H.
-        noise_std: sigma_y in units of y (images in [-1, 1]), one number or (B,), at least 0.
+        noise_std: sigma_y in units of y (images in [-1, 1]), one number or (B,), in [0, 1e6].
         steps: N, the number of noise levels, at least 1; ignored when `schedule` is given.
         schedule: (N,) noise levels, strictly decreasing; by default EDM's, clipped to the range
             of the denoiser.
@@ -55,6 +57,8 @@ class Solver(ABC):
         schedule: Array | Sequence[float] | None,
         backend: str,
     ) -> None:
+        check_operator(operator)
+        check_denoiser(denoiser)
         check_image_shape(denoiser, operator)
         self.denoiser = denoiser
         self.operator = operator
@@ -112,7 +116,7 @@ class Solver(ABC):
         give = back_to(y)
         y = check_measurement(y, operator)
         noise = Noise(seed, sample_index, (len(y), *operator.image_shape), y)
-        noise_std = check_per_sample("noise_std", self.noise_std, len(y))
+        noise_std = check_noise_std(self.noise_std, len(y))
         with trace.range("solve"), tqdm(disable=not progress, unit="step", leave=False) as bar:
             whole = Run(
                 y=y,
@@ -188,6 +192,7 @@ class Solver(ABC):
     def _same_structure(self, operator: LinearOperator | None) -> LinearOperator:
         if operator is None:
             return self.operator
+        check_operator(operator)
         if operator.structure != self.operator.structure:
             raise InputError(
                 f"operator has structure {operator.structure}; "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import index
+
 import torch
 from torch import Tensor
 
@@ -9,12 +11,36 @@ from vml_fast.arrays import Array, as_tensor, is_array
 from vml_fast.errors import InputError
 from vml_fast.operators.base import LinearOperator
 
+LARGEST_NOISE = 1e6
+"""Of images in [-1, 1]; far above, the squares of y in float32 overflow."""
+
 
 def check_count(name: str, value: object, least: int) -> int:
-    """A whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    """A whole number of at least `least`, of Python, NumPy or torch."""
+    try:
+        count = least - 1 if isinstance(value, bool) else index(value)  # type: ignore[arg-type]
+    except TypeError:
+        count = least - 1
+    if count < least:
         raise InputError(f"{name} is {value!r}; it must be a whole number of at least {least}.")
-    return value
+    return count
+
+
+def check_operator(operator: object) -> None:
+    """H is a linear operator."""
+    if not isinstance(operator, LinearOperator):
+        raise InputError(
+            f"operator is a {type(operator).__name__}; it must be a LinearOperator, such as "
+            "those of vml_fast.operators."
+        )
+
+
+def check_denoiser(denoiser: object) -> None:
+    """D is a function, and no operator in its place."""
+    if not callable(denoiser) or isinstance(denoiser, LinearOperator):
+        raise InputError(
+            f"denoiser is a {type(denoiser).__name__}; it must be a function D(x, sigma)."
+        )
 
 
 def check_measurement(y: Array, operator: LinearOperator) -> Tensor:
@@ -49,6 +75,14 @@ def check_per_sample(name: str, values: float | Array, batch: int) -> Tensor:
     if not bool(torch.isfinite(level).all()) or bool((level < 0).any()):
         raise InputError(f"{name} is {values!r}; it must be finite and at least 0.")
     return level.expand(batch)
+
+
+def check_noise_std(values: float | Array, batch: int) -> Tensor:
+    """sigma_y of each sample, (B,) float64 on the CPU."""
+    level = check_per_sample("noise_std", values, batch)
+    if bool((level > LARGEST_NOISE).any()):
+        raise InputError(f"noise_std is {values!r}; it must be at most {LARGEST_NOISE:g}.")
+    return level
 
 
 def check_image_shape(denoiser: object, operator: LinearOperator) -> None:

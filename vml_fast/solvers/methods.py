@@ -53,7 +53,7 @@ def method_options(method: str, noise_std: float | Array = 0.0) -> dict[str, Any
     Raises:
         InputError: there is no such method.
     """
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise InputError(f"method is {method!r}; it must be one of {', '.join(METHODS)}.")
     return {
         "preconditioner": "auto" if method.endswith("-pre") else None,
@@ -96,9 +96,9 @@ def _solver(
     method: str, noise_std: float | Array, options: dict[str, Any]
 ) -> tuple[Callable[..., Solver], dict[str, Any]]:
     """The class of a method, and its keywords with the caller's."""
-    if method in METHODS:
+    if isinstance(method, str) and method in METHODS:
         return VMLMAP, method_options(method, noise_std) | options
-    if method not in BASELINES:
+    if not isinstance(method, str) or method not in BASELINES:
         names = ", ".join((*METHODS, *BASELINES))
         raise InputError(f"method is {method!r}; it must be one of {names}.")
     if method in _SOLVERS:

@@ -109,11 +109,13 @@ class Run:
         return self.initial.to(self.y)
 
     def check_initial(self) -> None:
-        """The caller's start has the shape of the images."""
+        """The caller's start has the shape of the images, and is finite."""
         if self.initial is not None and tuple(self.initial.shape) != self.noise.shape:
             raise InputError(
                 f"initial has shape {tuple(self.initial.shape)}; it must be {self.noise.shape}."
             )
+        if self.initial is not None and not bool(torch.isfinite(self.initial).all()):
+            raise InputError("initial holds NaN or infinite entries; all must be finite.")
 
     def record(self, level: int, sigma: Tensor, denoised: Tensor) -> bool:
         """Note a finished level; False where the solve ends with it."""

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from vml_fast import trace
 from vml_fast.arrays import Array
-from vml_fast.errors import InputError
 from vml_fast.operators.base import LinearOperator
+from vml_fast.operators.checks import number
 from vml_fast.preconditioners import check_preconditioner, check_prior_weight
 from vml_fast.runtime.choose import Job, Wish, check_wish, choose
 from vml_fast.runtime.eager import EagerRunner
@@ -38,7 +38,7 @@ class VMLMAP(Solver):
     Args:
         denoiser: D(x, sigma) in variance-exploding coordinates, any callable.
         operator: H.
-        noise_std: sigma_y in units of y (images in [-1, 1]), one number or (B,), at least 0.
+        noise_std: sigma_y in units of y (images in [-1, 1]), one number or (B,), in [0, 1e6].
         steps: N, at least 1; ignored when `schedule` is given.
         inner_steps: K, at least 0.
         schedule: (N,) noise levels, strictly decreasing; by default EDM's, clipped to the range
@@ -90,12 +90,10 @@ class VMLMAP(Solver):
             schedule=schedule,
             backend=backend,
         )
-        if not 0.0 < float(step_size) < float("inf"):
-            raise InputError(f"step_size is {step_size!r}; it must be finite and above 0.")
         self.inner_steps = check_count("inner_steps", inner_steps, 0)
         self.preconditioner = check_preconditioner(preconditioner)
         self.prior_weight = check_prior_weight(prior_weight)
-        self.step_size = float(step_size)
+        self.step_size = number("step_size", step_size, 0, float("inf"), low_open=True)
         self.stop_sigma = stop_sigma
         self.jacobian = check_jacobian(jacobian)
         self.final_projection = final_projection
