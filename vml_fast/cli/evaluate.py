@@ -9,17 +9,13 @@ import typer
 
 from vml_fast.cli import evaluate_studies
 from vml_fast.cli import measure_options as opt
-from vml_fast.cli.options import MACHINE, METHOD, PROBLEM, RESULTS, Overwrite
+from vml_fast.cli.options import MACHINE, METHOD, PROBLEM, RESULTS
 
 PRESET_NAMES = ("emoji64", "vml-map-emoji64", "vml-map", "map-ga", "ddrm", "daps", "dps")
 BUDGET_NAMES = (20, 100, 200, 1000)
 COMPARISON = "Comparison"
 
-app = typer.Typer(
-    invoke_without_command=True,
-    no_args_is_help=True,
-    help="Compare methods over a data set, or run one of the studies.",
-)
+app = typer.Typer(invoke_without_command=True, no_args_is_help=True)
 
 
 def _list(name: str, what: str, panel: str) -> typer.models.OptionInfo:
@@ -105,10 +101,18 @@ def evaluate(
         bool,
         typer.Option("--report-only", rich_help_panel=RESULTS, help="Write the reports alone."),
     ] = False,
-    overwrite: Overwrite = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            rich_help_panel=RESULTS,
+            help="Remove the cells in --output that another prior, data set or seed gave.",
+        ),
+    ] = False,
 ) -> None:
-    """Compare methods over a data set: methods × tasks × noise levels × budgets.
+    """Compare methods over a data set, or run one of the studies.
 
+    A comparison has a cell for each method, task, noise level and budget.
     A budget is a number of network passes per image, forwards and Jacobian products together. With
     a preset, the lists of methods, tasks, noise levels and budgets select from it.
 

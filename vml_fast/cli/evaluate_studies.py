@@ -53,7 +53,7 @@ def traces(
 
 def scaling(
     output: StudyOutput = Path("evaluation"),
-    images: Annotated[int, typer.Option(help="Images per blur.")] = 4,
+    images: Annotated[int, typer.Option(help="Images per blur.")] = 7,
 ) -> None:
     """Blurs of growing width: no preconditioner, both forms, and conjugate gradients.
 
