@@ -35,14 +35,24 @@ def positive_int(name: str, value: Any) -> int:
     return int(value)
 
 
-def number(name: str, value: Any, low: float, high: float, *, low_open: bool = False) -> float:
-    """Return `value` as a finite float in [low, high], or (low, high] with `low_open`."""
-    left, right = "(" if low_open else "[", ")" if math.isinf(high) else "]"
+def number(
+    name: str,
+    value: Any,
+    low: float,
+    high: float,
+    *,
+    low_open: bool = False,
+    high_open: bool = False,
+) -> float:
+    """Return `value` as a finite float in [low, high], without the ends that are open."""
+    high_open = high_open or math.isinf(high)
+    left, right = "(" if low_open else "[", ")" if high_open else "]"
     if (
         not isinstance(value, Real)
         or not math.isfinite(value)
         or not low <= float(value) <= high
         or (low_open and float(value) == low)
+        or (high_open and float(value) == high)
     ):
         raise InputError(
             f"{name} is {value!r}; allowed: a number in {left}{low:g}, {high:g}{right}"

@@ -153,4 +153,9 @@ def _checked_kernel(kernel: Any, image_shape: tuple[int, int, int]) -> Tensor:
             f"(1|{channels}, kh, kw) or (B, 1|{channels}, kh, kw) with kh <= {height} and "
             f"kw <= {width}"
         )
-    return checks.finite("kernel", kernel)
+    checks.finite("kernel", kernel)
+    if kernel.ndim == 4 and not bool(kernel.flatten(1).any(1).all()):
+        raise InputError(
+            "kernel has no non-zero entry for a sample of its batch; allowed: at least one each"
+        )
+    return kernel

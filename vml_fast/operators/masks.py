@@ -71,7 +71,7 @@ def alternate_rows_mask(image_shape: tuple[int, int, int]) -> Tensor:
 def _box(image_shape: tuple[int, int, int], width: Any) -> Tensor:
     """False in the central box."""
     _, height, columns = checks.image_shape(image_shape)
-    width = checks.number("width", width, 0, 1, low_open=True)
+    width = checks.number("width", width, 0, 1, low_open=True, high_open=True)
     rows, sides = round(width * height), round(width * columns)
     if not 0 < rows * sides < height * columns:
         raise InputError(

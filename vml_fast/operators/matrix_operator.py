@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -234,9 +235,12 @@ def _blocks(size: tuple[int, ...], image_shape: tuple[int, int, int]) -> int:
 def _rows_shape(measurement_shape: Sequence[int] | None, height: int) -> tuple[int, ...]:
     if measurement_shape is None:
         return (height,)
-    shape = tuple(measurement_shape)
-    if math.prod(shape) != height:
+    sizes = measurement_shape if isinstance(measurement_shape, Sequence) else ()
+    if not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
+        sizes = ()
+    if not sizes or math.prod(sizes) != height:
         raise InputError(
-            f"measurement_shape is {shape}; allowed: a shape of {height} entries, the matrix's rows"
+            f"measurement_shape is {measurement_shape!r}; allowed: a shape of {height} entries, "
+            "the matrix's rows, all positive integers"
         )
-    return shape
+    return tuple(int(size) for size in sizes)

@@ -128,7 +128,10 @@ def _draw_selection(shape: tuple[int, int, int], count: int, seed: int) -> Tenso
 
 
 def _checked_selection(selection: Tensor | Sequence[int], size: int, count: int) -> Tensor:
-    selection = as_tensor(selection, "selection").to(torch.int64)
+    selection = as_tensor(selection, "selection")
+    if selection.is_floating_point() or selection.dtype == torch.bool:
+        raise InputError(f"selection has dtype {selection.dtype}; allowed: integers, flat indices")
+    selection = selection.to(torch.int64)
     if tuple(selection.shape) != (count,):
         raise InputError(f"selection has shape {tuple(selection.shape)}; ratio asks for ({count},)")
     if selection.unique().numel() != count or selection.min() < 0 or selection.max() >= size:
