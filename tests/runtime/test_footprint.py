@@ -71,3 +71,8 @@ def test_the_process_takes_what_was_measured(product: str) -> None:
 def test_free_memory_of_the_machine() -> None:
     free = footprint.free_memory(torch.device("cpu"))
     assert 2**20 < free <= footprint.UNKNOWN
+
+
+def test_measuring_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    per_image("vjp")
+    assert capfd.readouterr() == ("", "")
