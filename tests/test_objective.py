@@ -171,7 +171,7 @@ def test_bad_arguments(prior) -> None:
         with pytest.raises(InputError, match="noise_std must be > 0"):
             vml(prior, operator, y, x, SIGMA, noise_std, prior.log_prob)
     with pytest.raises(
-        InputError, match="traces must be one of exact, hutchinson, .* or a function, got 'all'"
+        InputError, match=r"traces must be one of exact, hutchinson, .* or a function, got 'all'"
     ):
         vml(prior, operator, y, x, SIGMA, NOISE, prior.log_prob, traces="all")
     large = torch.zeros(1, 3, 64, 64)

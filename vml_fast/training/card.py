@@ -12,7 +12,7 @@ USE = """\
 ```python
 import vml_fast as vf
 
-prior = vf.load_denoiser({name!r})
+prior = vf.load_denoiser("{name}")
 ```
 
 `config.json` and the weights are a diffusers `UNet2DModel`; `denoiser.json` says how the denoiser
