@@ -42,7 +42,10 @@ PRESETS: dict[str, Preset] = {
     "colorize":          Preset(20, 10, "auto"),
     "walsh-hadamard":    Preset(20, 10, "auto"),
 }  # fmt: skip
-"""CLI task name to its settings; K = 50, the paper's, was not better in PSNR than K = 10."""
+"""CLI task name to its settings.
+
+K = 50, the paper's, takes five times the passes of K = 10 for -1.0 to +0.1 dB of PSNR on emoji64.
+"""
 
 
 def preset(task: str, method: str) -> dict[str, Any]:
