@@ -102,7 +102,7 @@ def test_bad_folders_are_refused(tmp_path):
         load_image_folder(tmp_path, 8)
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"readable images, got .*a.png"):
+    with pytest.raises(InputError, match=r"readable pictures, but .*a.png cannot be read"):
         load_image_folder(tmp_path, 8)
 
 
