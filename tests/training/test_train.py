@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from vml_fast.denoisers import load_denoiser
 from vml_fast.errors import InputError
-from vml_fast.training import train
+from vml_fast.training import run_folder, train
 from vml_fast.training.data import ImageFolder
 from vml_fast.training.ema import PowerEMA, power_exponent
 from vml_fast.training.heldout import level_table, psnr
@@ -58,9 +58,11 @@ def test_resumed_run_equals_an_uninterrupted_one(folder, tmp_path):
     assert resumed.step == 3
     resumed.run()
 
-    logs = [train.read_log(tmp_path / run) for run in ("whole", "parts")]
+    logs = [run_folder.read_log(tmp_path / run) for run in ("whole", "parts")]
     assert logs[0][-1]["heldout_rmse"] == logs[1][-1]["heldout_rmse"]
-    first, second = (load_file(tmp_path / run / train.CHECKPOINT) for run in ("whole", "parts"))
+    first, second = (
+        load_file(tmp_path / run / run_folder.CHECKPOINT) for run in ("whole", "parts")
+    )
     assert first.keys() == second.keys()
     for name, weight in first.items():
         assert torch.equal(weight, second[name]), name
@@ -71,14 +73,14 @@ def test_saved_prior_loads_and_equals_the_averaged_network(folder, tmp_path):
     summary = run.run()
     x, sigma = torch.randn(2, 3, 8, 8), torch.tensor([0.1, 5.0])
     expected = run.averaged(x, sigma)
-    for name, tolerance in ((train.PRIOR, 1e-5), (train.PRIOR_FLOAT16, 1e-2)):
+    for name, tolerance in ((run_folder.PRIOR, 1e-5), (run_folder.PRIOR_FLOAT16, 1e-2)):
         denoiser = load_denoiser(str(tmp_path / "run" / name), dtype="float32")
         torch.testing.assert_close(denoiser(x, sigma), expected, atol=tolerance, rtol=0)
     stored = load_file(
-        tmp_path / "run" / train.PRIOR_FLOAT16 / "diffusion_pytorch_model.safetensors"
+        tmp_path / "run" / run_folder.PRIOR_FLOAT16 / "diffusion_pytorch_model.safetensors"
     )
     assert {weight.dtype for weight in stored.values()} == {torch.float16}
-    record = json.loads((tmp_path / "run" / train.PRIOR / "denoiser.json").read_text())
+    record = json.loads((tmp_path / "run" / run_folder.PRIOR / "denoiser.json").read_text())
     assert record == {
         "kind": "edm",
         "image_shape": [3, 8, 8],
@@ -90,14 +92,14 @@ def test_saved_prior_loads_and_equals_the_averaged_network(folder, tmp_path):
     }
     assert not list((tmp_path / "run").rglob("*part*"))
     assert max(summary["float16_drift"].values()) < 1e-2
-    card = (tmp_path / "run" / train.PRIOR / "README.md").read_text("utf-8")
+    card = (tmp_path / "run" / run_folder.PRIOR / "README.md").read_text("utf-8")
     assert "| 0.5 |" in card and f"{summary['parameters']:,}" in card
 
 
 def test_init_starts_from_the_weights_of_a_prior(folder, tmp_path):
     first = trainer(folder, tmp_path / "first")
     first.run()
-    prior = str(tmp_path / "first" / train.PRIOR)
+    prior = str(tmp_path / "first" / run_folder.PRIOR)
     second = trainer(folder, tmp_path / "second", init=prior)
     started = dict(second.model.named_parameters())
     for name, weight in first.averaged.named_parameters():

@@ -116,8 +116,9 @@ def train_prior(
     """Train a diffusion prior on your own images and save it where `load_denoiser` can read it."""
     # here, so that --help answers before torch is loaded
     from vml_fast.training.data import load_image_folder
+    from vml_fast.training.run_folder import PRIOR, check_run_folder
     from vml_fast.training.settings import TrainingSettings
-    from vml_fast.training.train import PRIOR, Trainer, check_run_folder
+    from vml_fast.training.train import Trainer
 
     with naming_options():
         settings = TrainingSettings(

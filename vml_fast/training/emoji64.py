@@ -24,9 +24,10 @@ from vml_fast.training.data import ImageFolder, load_image_folder
 from vml_fast.training.heldout import level_table, nearest_distance
 from vml_fast.training.loss import PreconditionedNetwork
 from vml_fast.training.prior_folder import EMBEDDED, load_prior, save_prior
+from vml_fast.training.run_folder import PRIOR, SUMMARY, read_log
 from vml_fast.training.settings import TrainingSettings
 from vml_fast.training.split import Split, group_images, split_groups
-from vml_fast.training.train import PRIOR, SUMMARY, Trainer, read_log
+from vml_fast.training.train import Trainer
 
 NAME = "emoji64"
 SKIN_TONE = re.compile("1f3f[b-f]")

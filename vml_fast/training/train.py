@@ -3,109 +3,33 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
-import math
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from vml_fast.errors import InputError
-from vml_fast.evaluation.files import Kind, check_writable, inspect
 from vml_fast.training.card import model_card
-from vml_fast.training.checkpoint import (
-    load_checkpoint,
-    load_optimizer_tensors,
-    optimizer_tensors,
-    save_checkpoint,
-    write_text,
-)
+from vml_fast.training.checkpoint import write_text
 from vml_fast.training.data import ImageFolder, draw_batch
-from vml_fast.training.device import choose_device, use_bf16
-from vml_fast.training.ema import PowerEMA
 from vml_fast.training.heldout import level_table
+from vml_fast.training.loop import TrainingLoop
 from vml_fast.training.loss import PreconditionedNetwork, draw_sigma, edm_loss
 from vml_fast.training.network import build_network
 from vml_fast.training.prior_folder import DenoiserRecord, load_prior, save_prior
+from vml_fast.training.run_folder import PRIOR, PRIOR_FLOAT16, SUMMARY, read_log
 from vml_fast.training.sampling import heun_sample, save_grid
-from vml_fast.training.schedule import learning_rate, progress
 from vml_fast.training.settings import TrainingSettings
-from vml_fast.training.split import group_images, split_groups
+from vml_fast.training.split import Split, group_images, split_groups
 
-CHECKPOINT = "checkpoint.safetensors"
-LOG = "log.jsonl"
-SUMMARY = "summary.json"
-PRIOR = "prior"
-PRIOR_FLOAT16 = "prior-float16"
-FIRST_SNAPSHOT_SECONDS = 180.0
-LOG_STEPS = 50
 SAMPLES = 16
 
 
-def read_log(run: Path) -> list[dict[str, Any]]:
-    """Entries of the log of a run folder, oldest first.
-
-    Raises:
-        InputError: there is no log, or it is damaged.
-    """
-    try:
-        lines = (run / LOG).read_text(encoding="utf-8").splitlines()
-        entries = [json.loads(line) for line in lines]
-        if not all(isinstance(entry["step"], int) for entry in entries):
-            raise TypeError("step must be a whole number")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(
-            f"out must hold the whole log of its run, but {run / LOG} cannot be read ({reason})"
-        ) from error
-    return entries
-
-
-def check_run_folder(out: Path, resume: bool) -> None:
-    """Check, before any work, that a run can be written into a folder.
-
-    Raises:
-        InputError: it is a file, cannot be made or written, or holds a run that is not resumed.
-    """
-    check_writable(out, "out")
-    held = inspect(out / CHECKPOINT, "out") is not Kind.MISSING
-    if held and not resume:
-        raise InputError(f"out must not hold a run unless it is resumed, got {out}")
-    if resume and not held:
-        raise InputError(f"out must hold a checkpoint of train-prior to resume, got {out}")
-
-
-def step_generator(seed: int, step: int) -> torch.Generator:
-    """Generator of one step: (seed, step) alone decide its draws, so a resumed run repeats them."""
-    digest = hashlib.sha256(f"{seed}/{step}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-
-
-@contextmanager
-def on_signal(action: Callable[[], None]) -> Iterator[None]:
-    """Call ``action`` on Ctrl-C or SIGTERM, which would otherwise end the process within a step."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda *_: action()) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-
-
-class Trainer:
+class Trainer(TrainingLoop):
     """One training run in one folder.
 
     Files: ``log.jsonl`` (one JSON object per line), ``checkpoint.safetensors``, ``samples/*.png``,
@@ -148,25 +72,26 @@ class Trainer:
         on_snapshot: Callable[[Trainer], None] | None = None,
         show_progress: bool = True,
     ) -> None:
-        check_run_folder(out, resume)
-        if not 0 < snapshot_minutes < math.inf:
-            raise InputError(f"snapshot_minutes must be positive, got {snapshot_minutes}")
-        self.folder, self.out, self.settings = folder, out, settings
-        self.device = choose_device(device)
-        self.bf16 = use_bf16(precision, self.device)
-        self.snapshot_seconds = 60 * snapshot_minutes
-        self.on_snapshot, self.show_progress = on_snapshot, show_progress
-        self.record = self._build(init)
-        self.step = 0
-        self.earlier_seconds, self.started = 0.0, time.monotonic()
-        self.stopping = False
+        super().__init__(
+            out,
+            settings,
+            device=device,
+            precision=precision,
+            resume=resume,
+            snapshot_minutes=snapshot_minutes,
+            show_progress=show_progress,
+        )
+        self.folder, self.on_snapshot = folder, on_snapshot
+        network, self.record = self._network(init)
+        self.optimize_model(self._denoiser(network))
+        self.averaged_network = copy.deepcopy(network)
+        self.averaged = self._denoiser(self.averaged_network).eval().requires_grad_(False)
         if resume:
-            self._load(out / CHECKPOINT)
-        groups = group_images(folder, settings.group_pattern, settings.duplicate_tolerance)
-        self.split = split_groups(groups, settings.heldout_fraction, settings.seed)
+            self.load()
+        self.split = self._split()
 
-    def _build(self, init: str | None) -> DenoiserRecord:
-        """Make the network, its average and the optimizer; return the record of the prior."""
+    def _network(self, init: str | None) -> tuple[Any, DenoiserRecord]:
+        """F, and the record of the prior."""
         settings = self.settings
         size, unshuffle = settings.size, settings.unshuffle
         if init is None:
@@ -174,50 +99,28 @@ class Trainer:
             network = build_network(
                 size, settings.channels, settings.layers, settings.attention, unshuffle
             )
-            record = DenoiserRecord(
+            return network, DenoiserRecord(
                 [3, size, size], settings.sigma_data, settings.noise_scale, unshuffle
             )
-        else:
-            network, record = load_prior(init)
-            if record.image_shape != [3, size, size]:
-                raise InputError(
-                    f"init must be a prior for images of size {size}, "
-                    f"got {init} for {record.image_shape}"
-                )
-        model = PreconditionedNetwork(network, record.sigma_data, record.noise_scale).train()
-        model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.model = model
-        self.averaged_network = copy.deepcopy(network)
-        self.averaged = PreconditionedNetwork(
-            self.averaged_network, record.sigma_data, record.noise_scale
-        )
-        self.averaged.eval().requires_grad_(False)
-        self.ema = PowerEMA(self.model, settings.ema_width)
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(),
-            lr=settings.learning_rate,
-            betas=(0.9, 0.99),
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
-        return record
+        network, record = load_prior(init)
+        if record.image_shape != [3, size, size]:
+            raise InputError(
+                f"init must be a prior for images of size {size}, "
+                f"got {init} for {record.image_shape}"
+            )
+        return network, record
 
-    def seconds(self) -> float:
-        """Time of the run so far, without the time between a stop and its resumption."""
-        return self.earlier_seconds + time.monotonic() - self.started
+    def _denoiser(self, network: torch.nn.Module) -> PreconditionedNetwork:
+        return PreconditionedNetwork(network, self.record.sigma_data, self.record.noise_scale)
 
-    def progress(self) -> float:
-        """Share of the run that is done, in [0, 1]."""
-        return progress(self.settings, self.step, self.seconds())
+    def _split(self) -> Split:
+        settings = self.settings
+        groups = group_images(self.folder, settings.group_pattern, settings.duplicate_tolerance)
+        return split_groups(groups, settings.heldout_fraction, settings.seed)
 
-    def request_stop(self) -> None:
-        """End `run` after the current step, with a checkpoint to resume from."""
-        self.stopping = True
-
-    def train_step(self) -> tuple[float, float]:
-        """One optimizer step; returns its loss and its learning rate."""
+    def loss(self, generator: torch.Generator) -> Tensor:
+        """Mean of `edm_loss` over a batch of training images."""
         settings, split = self.settings, self.split
-        generator = step_generator(settings.seed, self.step)
         batch = settings.batch
         images = draw_batch(self.folder.images, split.train, batch, settings.flip, generator)
         sigma = draw_sigma(batch, settings.noise_mean, settings.noise_std, generator)
@@ -229,63 +132,7 @@ class Trainer:
             losses = edm_loss(
                 self.model, images, sigma.to(self.device), noise, self.record.sigma_data
             )
-        loss = losses.mean()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
-        rate = learning_rate(settings, self.step, self.progress())
-        self.optimizer.param_groups[0]["lr"] = rate
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.step += 1
-        self.ema.update(self.model, self.step)
-        return loss.item(), rate
-
-    def run(self) -> dict[str, Any]:
-        """Train until the budget is used or a stop is requested.
-
-        Returns:
-            The summary that is also in ``summary.json``; ``final`` is False after a stop.
-
-        Raises:
-            FloatingPointError: the loss is not finite any more; the last snapshot stays.
-        """
-        self.started = time.monotonic()
-        due = self.seconds() + min(FIRST_SNAPSHOT_SECONDS, self.snapshot_seconds)
-        recent: list[float] = []
-        form = "{l_bar}{bar}| {elapsed} {postfix}"
-        with (
-            on_signal(self.request_stop),
-            tqdm(
-                total=1.0, disable=not self.show_progress, mininterval=1.0, bar_format=form
-            ) as bar,
-        ):
-            while self.progress() < 1 and not self.stopping:
-                loss, rate = self.train_step()
-                if not math.isfinite(loss):
-                    raise FloatingPointError(
-                        f"the loss became {loss} at step {self.step}; lower the learning rate"
-                    )
-                recent.append(loss)
-                mean = sum(recent) / len(recent)
-                bar.set_postfix_str(f"step {self.step}, loss {mean:.4f}", refresh=False)
-                bar.update(self.progress() - bar.n)
-                if self.step % LOG_STEPS == 0:
-                    recent.clear()
-                    self._log({"loss": round(mean, 5), "learning_rate": rate})
-                if self.seconds() >= due:
-                    self.snapshot()
-                    due = self.seconds() + self.snapshot_seconds
-            return self.snapshot(final=self.progress() >= 1)
-
-    def _log(self, entry: dict[str, Any]) -> None:
-        head = {
-            "step": self.step,
-            "seconds": round(self.seconds(), 1),
-            "progress": round(self.progress(), 5),
-        }
-        self.out.mkdir(parents=True, exist_ok=True)
-        with (self.out / LOG).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(head | entry) + "\n")
+        return losses.mean()
 
     def heldout_images(self) -> Tensor:
         """The first image of each held-out group, ``(N, 3, S, S)`` uint8."""
@@ -297,14 +144,14 @@ class Trainer:
         Args:
             final: the run is over; also store the weights in float16 and measure what that changes.
         """
-        self._save()
+        self.save()
         self.ema.copy_to(self.averaged)
         network = self.averaged_network
         save_prior(network, self.record, self.out / PRIOR)
         summary = self._summary(final)
         if self.split.heldout:
             summary["heldout_rmse"] = self._heldout_table(self.averaged)
-        self._log({"heldout_rmse": summary.get("heldout_rmse")})
+        self.log({"heldout_rmse": summary.get("heldout_rmse")})
         if final:
             save_prior(network, self.record, self.out / PRIOR_FLOAT16, torch.float16)
             if self.split.heldout:
@@ -360,30 +207,3 @@ class Trainer:
         images = heun_sample(self.averaged, noise, sigma_max=self.record.sigma_max)
         path = self.out / "samples" / f"step{self.step:07d}.png"
         save_grid(images, path, columns=8, zoom=max(1, 128 // size))
-
-    def _save(self) -> None:
-        weights = self.model.named_parameters()
-        tensors = {f"network.{name}": weight.detach() for name, weight in weights}
-        tensors |= {f"ema.{name}": weight for name, weight in self.ema.tensors().items()}
-        tensors |= optimizer_tensors(self.optimizer)
-        record = {"step": self.step, "seconds": self.seconds(), "settings": asdict(self.settings)}
-        save_checkpoint(self.out / CHECKPOINT, tensors, record)
-
-    def _load(self, path: Path) -> None:
-        tensors, record = load_checkpoint(path)
-        saved, current = record["settings"], json.loads(json.dumps(asdict(self.settings)))
-        for name in current.keys() - {"steps", "max_minutes"}:  # a run may be made longer
-            if saved.get(name) != current[name]:
-                raise InputError(
-                    f"{name} must be {saved.get(name)}, as in the run to resume, "
-                    f"got {current[name]}"
-                )
-        weights = dict(self.model.named_parameters())
-        with torch.no_grad():
-            for name, weight in weights.items():
-                weight.copy_(tensors[f"network.{name}"])
-        self.ema.load({name: tensors[f"ema.{name}"] for name in weights})
-        load_optimizer_tensors(self.optimizer, tensors)
-        self.step, self.earlier_seconds = record["step"], record["seconds"]
-        kept = [entry for entry in read_log(self.out) if entry["step"] <= self.step]
-        write_text(self.out / LOG, "".join(json.dumps(entry) + "\n" for entry in kept))
