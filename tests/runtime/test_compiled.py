@@ -64,6 +64,21 @@ def test_equals_eager_and_compiles_once(jacobian: str) -> None:
 
 
 @needs_compiler
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_an_accelerated_network_is_compiled_too(backend: str) -> None:
+    denoiser = small_denoiser((3, 16, 16))
+    fast = vf.accelerate(denoiser, "float32", backend=backend)
+    assert fast.acceleration.fused == 1
+    operator = SuperResolution(fast.image_shape, 2)
+    y = operator(torch.randn(2, *fast.image_shape, generator=torch.Generator().manual_seed(0)))
+    plain, found = (
+        vf.VMLMAP(d, operator, steps=5, inner_steps=4, noise_std=0.05, compile=wish).solve(y).image
+        for d, wish in ((denoiser, False), (fast, True))
+    )
+    assert (found - plain).norm() < 1e-4 * plain.norm()
+
+
+@needs_compiler
 def test_auto_takes_what_is_compiled_and_compiles_nothing_new() -> None:
     denoiser = small_denoiser()
     counters.clear()
@@ -122,6 +137,24 @@ def test_what_cannot_be_compiled_says_why_or_runs_as_it_is(
     with pytest.warns(UserWarning, match="is not compiled"):
         assert torch.equal(solve(denoiser, "auto").image, expected)
     assert torch.equal(solve(denoiser, "auto").image, expected)  # and is not tried again
+
+
+@needs_compiler
+def test_code_that_torch_gives_up_on_says_why_or_runs_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A network that changes is compiled anew, until torch has had enough."""
+    denoiser = small_denoiser()
+    solve(denoiser, True)
+    expected = solve(denoiser, False).image
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
+    denoiser.network.first.padding_mode = "circular"
+    with pytest.raises(BackendUnavailable, match="cannot compile the network"):
+        solve(denoiser, True)
+    with pytest.warns(UserWarning, match="is not compiled"):
+        changed = solve(denoiser, "auto").image
+    assert torch.equal(changed, solve(denoiser, False).image)
+    assert not torch.equal(changed, expected)
 
 
 def test_jvp_and_a_missing_compiler_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,26 +112,50 @@ class CompiledNetwork(Network):
         Raises:
             BackendUnavailable: torch cannot compile the network, which was insisted on.
         """
-        from torch._dynamo.exc import TorchDynamoException  # slow to import, so not for everybody
-        from torch._inductor.exc import InductorError
-
         try:
             output, product = self.linearize(u)
-            product(torch.zeros_like(output))
+            product(torch.zeros_like(output))  # compiled by its first call
             with torch.no_grad():
                 self(u)
-        except (TorchDynamoException, InductorError) as error:
-            reason = str(error).strip().splitlines()[0]
-            if self.insist:
-                raise BackendUnavailable(f"torch cannot compile the network: {reason}") from error
-            warnings.warn(f"the network is not compiled: {reason}", stacklevel=2)
-            self.compiled = False
-        else:
+        except compiler_errors() as error:
+            self._give_up(error)
+        if self.compiled:
             self.forward.prepared.add(self.product)
 
     def __call__(self, u: Tensor) -> Tensor:
-        """F(u)."""
-        if not self.compiled:
-            return super().__call__(u)
-        output = self.forward(self.denoiser, u, self.noise, self.condition)
-        return check_output(output, self.denoiser, u)
+        """F(u).
+
+        Raises:
+            BackendUnavailable: torch cannot compile the network (again: it may have changed since),
+                which was insisted on.
+        """
+        if self.compiled:
+            try:
+                output = self.forward(self.denoiser, u, self.noise, self.condition)
+            except compiler_errors() as error:
+                self._give_up(error)
+            else:
+                return check_output(output, self.denoiser, u)
+        return super().__call__(u)
+
+    def _give_up(self, error: Exception) -> None:
+        """Run as it is from here on, with a warning, or raise."""
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if self.insist:
+            raise BackendUnavailable(f"torch cannot compile the network: {reason}") from error
+        warnings.warn(f"the network is not compiled: {reason}", stacklevel=3)
+        self.compiled = False
+
+
+def compiler_errors() -> tuple[type[Exception], ...]:
+    """What torch raises where it cannot compile; its modules are slow to import."""
+    from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
+    from torch._inductor.exc import CppCompileError, InvalidCxxCompiler, OperatorIssue
+
+    return (
+        TorchDynamoException,
+        FailOnRecompileLimitHit,
+        CppCompileError,
+        InvalidCxxCompiler,
+        OperatorIssue,
+    )
