@@ -1,7 +1,8 @@
 """VML-MAP in plain eager PyTorch: the specification that every fast path agrees with.
 
 No fused op and no analytic shortcut: the denoiser as a whole, one `torch.autograd.grad` through it,
-and the operator's SVD written out. The "before" of every speed ratio.
+and the operator's SVD written out, or conjugate gradients where it has none. The "before" of every
+speed ratio.
 """
 
 from __future__ import annotations
@@ -12,25 +13,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vml_fast.errors import InputError
 from vml_fast.operators.base import LinearOperator, SVDOperator
-from vml_fast.preconditioners import coefficients
+from vml_fast.operators.cg import conjugate_gradient
+from vml_fast.preconditioners import coefficients, null_space_weight, uses_pseudo_inverse
 from vml_fast.runtime.noise import Noise
 from vml_fast.schedules import SIGMA_MAX, SIGMA_MIN, edm_schedule
 
+Bracket = Callable[[Tensor, Tensor], Tensor]
+"""x, D -> v, both (B, C, H, W)."""
 
-def weights(
+
+def svd_bracket(
     operator: SVDOperator,
     y: Tensor,
     sigma: Tensor,
     noise_std: Tensor,
     preconditioner: str | None,
     prior_weight: float | str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """s, alpha and beta in the spectral layout, and beta where V is not stored, in y's dtype."""
-    layout = operator.spectral_measurement(y)
+) -> Bracket:
+    """V( alpha (U^T y - s V^T D) + beta V^T (D - x) ) at one noise level."""
+    measured = operator.spectral_measurement(y)
     s = operator.spectral_singular_values().to(y.device)
-    s = s.expand(torch.broadcast_shapes(s.shape, layout.shape))
+    s = s.expand(torch.broadcast_shapes(s.shape, measured.shape))
     kept = operator.spectral_retained().to(y.device).expand(s.shape)
     settings: dict[str, Any] = {
         "norm": s.flatten(1).amax(1),
@@ -39,10 +43,60 @@ def weights(
         "preconditioner": preconditioner,
         "prior_weight": prior_weight,
     }
+    alpha, beta = (t.to(y) for t in coefficients(s, kept, **settings))
     nothing = s.new_zeros(len(y), 1, 1, 1)
-    outside = coefficients(nothing, nothing > 0, **settings).beta
-    alpha, beta = coefficients(s, kept, **settings)
-    return s.to(y), alpha.to(y), beta.to(y), outside.to(y)
+    outside = coefficients(nothing, nothing > 0, **settings).beta.to(y)  # where V is not stored
+    s = s.to(y)
+
+    def bracket(x: Tensor, denoised: Tensor) -> Tensor:
+        r = measured - s * operator.spectral(denoised)
+        p = operator.spectral(denoised - x)
+        v = operator.spatial(alpha * r + beta * p)
+        if not operator.complete:
+            v = v + outside * (denoised - x - operator.spatial(p))
+        return v
+
+    return bracket
+
+
+def matrix_free_bracket(
+    operator: LinearOperator,
+    y: Tensor,
+    sigma: Tensor,
+    noise_std: Tensor,
+    preconditioner: str | None,
+    prior_weight: float | str,
+) -> Bracket:
+    """The same v from H and H^T alone, by conjugate gradients with G = (H H^T + q I)^-1."""
+    image = (-1, 1, 1, 1)
+    measured = (-1, *[1] * (y.ndim - 1))
+    sigma_t, sigma_y = sigma.to(y), noise_std.to(y)
+    prior = sigma_y**2 / (sigma_t**2 + sigma_y**2)
+    if preconditioner is None:
+        total = max(1.0, operator.norm() ** 2) * sigma_t**2 + sigma_y**2
+        a, b = (sigma_t**2 / total).view(image), (sigma_y**2 / total).view(image)
+        return lambda x, d: a * operator.adjoint(y - operator.forward(d)) + b * (d - x)
+    weight = null_space_weight(prior_weight, sigma_t, sigma_y)
+    w, q = weight.view(measured), ((sigma_y / sigma_t) ** 2).view(measured)
+    noisy = ~uses_pseudo_inverse(preconditioner, sigma_y).view(image)
+
+    def G(target: Tensor) -> Tensor:
+        return conjugate_gradient(
+            lambda z: operator.forward(operator.adjoint(z)) + q * z,
+            target,
+            tol=1e-6 if y.dtype == torch.float32 else 1e-10,
+            max_iter=200,
+        )
+
+    def bracket(x: Tensor, denoised: Tensor) -> Tensor:
+        r, p = y - operator.forward(denoised), operator.forward(denoised - x)
+        b = prior.view(measured)
+        exact = operator.pseudo_inverse((1 - b) * r + (b - w) * p)
+        g = G(r - p)
+        newton = operator.adjoint(w * g + (1 - w) * G(r - q * g))
+        return torch.where(noisy, newton, exact) + weight.view(image) * (denoised - x)
+
+    return bracket
 
 
 def vml_map(
@@ -64,7 +118,7 @@ def vml_map(
 
     Args:
         denoiser: D(x, sigma), any callable.
-        operator: H, with an SVD.
+        operator: H.
         y: (B, *measurement_shape).
         noise_std: sigma_y, one number or (B,).
         steps: N.
@@ -78,12 +132,7 @@ def vml_map(
 
     Returns:
         (B, C, H, W) restored images.
-
-    Raises:
-        InputError: the operator has no SVD.
     """
-    if not isinstance(operator, SVDOperator) or not operator.has_svd:
-        raise InputError("operator has no SVD, which the reference needs; use VMLMAP for it.")
     batch = len(y)
     sigma_y = torch.as_tensor(noise_std, dtype=torch.float64).expand(batch)
     tau = torch.as_tensor(0.0 if stop_sigma is None else stop_sigma, dtype=torch.float64)
@@ -94,22 +143,14 @@ def vml_map(
         sigma_max=min(SIGMA_MAX, getattr(denoiser, "sigma_max", SIGMA_MAX)),
     )
     noise = Noise(seed, sample_index, (batch, *operator.image_shape), y)
-    measured = operator.spectral_measurement(y)
+    make_bracket: Callable[..., Bracket] = svd_bracket if operator.has_svd else matrix_free_bracket
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         return denoiser(x, sigma.to(x).expand(batch), **(condition or {}))
 
-    def bracket(x: Tensor, denoised: Tensor) -> Tensor:
-        r = measured - s * operator.spectral(denoised)
-        p = operator.spectral(denoised - x)
-        v = operator.spatial(alpha * r + beta * p)
-        if not operator.complete:
-            v = v + outside * (denoised - x - operator.spatial(p))
-        return v
-
     x = levels[0].to(y) * noise.draw(0)
     for i, sigma in enumerate(levels):
-        s, alpha, beta, outside = weights(operator, y, sigma, sigma_y, preconditioner, prior_weight)
+        bracket = make_bracket(operator, y, sigma, sigma_y, preconditioner, prior_weight)
         optimized = (sigma.to(tau) > tau).to(y).reshape(-1, 1, 1, 1)
         for _ in range(inner_steps if bool(optimized.any()) else 0):
             x.requires_grad_(True)

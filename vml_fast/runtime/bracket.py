@@ -20,20 +20,24 @@ from vml_fast.operators.cg import conjugate_gradient
 from vml_fast.ops import resolve
 from vml_fast.preconditioners import (
     Coefficients,
-    coefficients,
     null_space_weight,
     plain_coefficients,
     uses_pseudo_inverse,
 )
+from vml_fast.runtime.inverse import CG_ITERATIONS, CG_TOLERANCE
 from vml_fast.runtime.memory import Memory
+from vml_fast.runtime.network import Network
 from vml_fast.runtime.problem import Level, Problem, column
-
-CG_TOLERANCE = 1e-6
-CG_ITERATIONS = 200
 
 
 class Bracket(ABC):
-    """Computes v = step_size V( alpha (U^T y - s V^T D) + beta V^T (D - x) ) from F and x."""
+    """Computes v = step_size V( alpha (U^T y - s V^T D) + beta V^T (D - x) ) from F and x.
+
+    Attributes:
+        networks: further networks that a call runs, each once forward.
+    """
+
+    networks: tuple[Network, ...] = ()
 
     def __init__(self, problem: Problem) -> None:
         self.memory = Memory()
@@ -52,21 +56,9 @@ class Bracket(ABC):
 
     def coefficients(self, s: Tensor, kept: Tensor, norm: Tensor) -> Coefficients:
         """alpha and beta at the present level, with step size and activity folded in."""
-        alpha, beta = self.unscaled(s, kept, norm, self.level.sigma)
+        alpha, beta = self.problem.coefficients(s, kept, norm, self.level.sigma)
         scale = column(self.scale, s)
         return Coefficients(scale * alpha, scale * beta)
-
-    def unscaled(self, s: Tensor, kept: Tensor, norm: Tensor, sigma_t: Tensor) -> Coefficients:
-        """alpha and beta at any noise level."""
-        return coefficients(
-            s,
-            kept,
-            norm=norm,
-            sigma_t=sigma_t.to(s.device),
-            noise_std=self.noise_std,
-            preconditioner=self.problem.preconditioner,
-            prior_weight=self.problem.prior_weight,
-        )
 
     def packed(self, alpha: Tensor, beta: Tensor, beta_null: Tensor) -> Tensor:
         """The (B, 5) coefficients of a bracket op, from (B,) columns."""
@@ -116,7 +108,7 @@ class SpectralBracket(GeneralBracket):
         self.s = self._batched(self.operator.spectral_singular_values())
         self.kept = self._batched(self.operator.spectral_retained())
         self.norm = self.s.flatten(1).amax(1)
-        self.has_prior = problem.is_noisy or problem.pulls_on_null_space
+        self.has_prior = problem.has_prior_term
 
     def _batched(self, values: Tensor) -> Tensor:
         """Shared singular values with a leading batch dimension of 1."""
@@ -230,7 +222,7 @@ class ConjugateGradientBracket(GeneralBracket):
         return conjugate_gradient(
             lambda z: operator.forward(operator.adjoint(z)) + ratio * z,
             target,
-            tol=CG_TOLERANCE,
+            tol=CG_TOLERANCE[target.dtype],
             max_iter=CG_ITERATIONS,
         )
 
@@ -241,7 +233,7 @@ def recording_obstacle(problem: Problem) -> str | None:
         return None
     return (
         f"{type(problem.operator).__name__} has no SVD, and conjugate gradients read from the "
-        "device when to stop (preconditioner=None does without them)"
+        "device when to stop (a method without a preconditioner does without them)"
     )
 
 
