@@ -75,6 +75,7 @@ class Job:
         jacobian: "vjp", "jvp" or "finite_difference".
         condition: keywords of the denoiser.
         steps: how many inner steps it will take.
+        prior: another denoiser that every step calls, or the same once more; None where none does.
     """
 
     denoiser: Denoiser
@@ -83,6 +84,12 @@ class Job:
     jacobian: str
     condition: Mapping[str, Any]
     steps: int
+    prior: Denoiser | None = None
+
+    @property
+    def denoisers(self) -> tuple[Denoiser, ...]:
+        """All that an inner step calls."""
+        return (self.denoiser,) if self.prior is None else (self.denoiser, self.prior)
 
     @property
     def network_key(self) -> Hashable:
@@ -93,7 +100,8 @@ class Job:
     @property
     def key(self) -> Hashable:
         """Equal for jobs whose inner steps do, as long as the weights stay where they are."""
-        return (self.problem.structure, self.network_key, _weights(self.denoiser))
+        weights = tuple(_weights(denoiser) for denoiser in self.denoisers)
+        return (self.problem.structure, self.network_key, weights)
 
     @property
     def pace(self) -> Pace:
@@ -157,7 +165,10 @@ def graph_obstacle(job: Job) -> str | None:
 
 
 def _graph_pays(job: Job) -> bool:
-    known = isinstance(job.denoiser, ScaledDenoiser) and isinstance(job.denoiser.network, nn.Module)
+    known = all(
+        isinstance(denoiser, ScaledDenoiser) and isinstance(denoiser.network, nn.Module)
+        for denoiser in job.denoisers
+    )
     known = known and "cuda_graph" not in job.pace.failed
     return known and job.problem.operator.has_svd and job.steps >= GRAPH_FROM
 

@@ -108,10 +108,15 @@ class EagerRunner:
 
     def prepare(self) -> None:
         """Do at once, at the present level, what would delay the first step; the state stays."""
-        if self.network.is_ready:
-            return
-        with self.warm_up("compiling the network"):
-            self.network.prepare(self.u)
+        for network in self.networks:
+            if not network.is_ready:
+                with self.warm_up("compiling the network"):
+                    network.prepare(self.u.to(network.dtype or self.x.dtype))
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """All that an inner step runs."""
+        return (self.network, *self.bracket.networks)
 
     @contextmanager
     def warm_up(self, what: str) -> Iterator[None]:
@@ -128,7 +133,7 @@ class EagerRunner:
         """One `step`, counted."""
         with trace.range("inner step"):
             self._run_step()
-        self.forwards += 1
+        self.forwards += len(self.networks)
         self.products += 1
 
     def denoise(self) -> Tensor:

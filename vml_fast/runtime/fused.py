@@ -145,9 +145,10 @@ class FilterBracket(FusedBracket):
 
     def excess(self, sigma_t: Tensor) -> Tensor:
         """What beta has above its value on the null space, in the layout of s."""
-        beta = self.unscaled(self.s, self.kept, self.norm, sigma_t).beta
+        coefficients = self.problem.coefficients
+        beta = coefficients(self.s, self.kept, self.norm, sigma_t).beta
         zero = self.s.new_zeros(1, 1)
-        null = self.unscaled(zero, zero > 0, self.norm, sigma_t).beta
+        null = coefficients(zero, zero > 0, self.norm, sigma_t).beta
         return beta - null.reshape(-1, 1, 1, 1)
 
     def measured(self) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from vml_fast.errors import BackendUnavailable
+from vml_fast.runtime.bracket import Bracket
 from vml_fast.runtime.eager import EagerRunner
 from vml_fast.runtime.fused import make_bracket
 from vml_fast.runtime.network import Network
@@ -105,9 +106,11 @@ class Recording(Generic[T]):
 
 
 class GraphRunner(EagerRunner):
-    """Replays the step and the denoiser call of `EagerRunner`; arguments as there, and `insist`.
+    """Replays the step and the denoiser call of `EagerRunner`; other arguments as there.
 
     Args:
+        problem: what the bracket is made for; its operator is copied.
+        make: makes the bracket.
         insist: raise where the step cannot be recorded; else warn, and run it as it is.
 
     Attributes:
@@ -122,12 +125,13 @@ class GraphRunner(EagerRunner):
         network: Network,
         problem: Problem,
         x: Tensor,
+        make: Callable[[Any], Bracket] = make_bracket,
         *,
         condition: Mapping[str, Any] | None = None,
         insist: bool = True,
     ) -> None:
         static = replace(problem, operator=problem.operator.static_copy())
-        super().__init__(network, make_bracket(static), x, condition=condition)
+        super().__init__(network, make(static), x, condition=condition)
         self.insist = insist
         self.recordable = True
         pool = new_pool()

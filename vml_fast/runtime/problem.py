@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vml_fast.denoisers.base import Scalings, per_image
 from vml_fast.operators.base import LinearOperator
+from vml_fast.preconditioners import Coefficients, coefficients
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class Problem:
         return self.preconditioner is not None and self.prior_weight not in ("auto", 0.0)
 
     @property
+    def has_prior_term(self) -> bool:
+        """Whether beta can be above 0 anywhere."""
+        return self.is_noisy or self.pulls_on_null_space
+
+    @property
     def structure(self) -> Hashable:
         """Equal for two problems whose inner steps are the same computation on other numbers."""
         return (
@@ -54,13 +60,28 @@ class Problem:
             self.is_noisy,
         )
 
+    def coefficients(self, s: Tensor, kept: Tensor, norm: Tensor, sigma_t: Tensor) -> Coefficients:
+        """alpha and beta without step size; arguments as `vml_fast.preconditioners.coefficients`.
+
+        They are rational in sigma_t, and 0 either at every noise level or at none.
+        """
+        return coefficients(
+            s,
+            kept,
+            norm=norm,
+            sigma_t=sigma_t.to(s.device),
+            noise_std=self.noise_std.to(s.device),
+            preconditioner=self.preconditioner,
+            prior_weight=self.prior_weight,
+        )
+
 
 class Level(NamedTuple):
     """One noise level of the outer loop.
 
     Attributes:
-        sigma: sigma_t as a float64 scalar tensor on the CPU.
-        scalings: the denoiser's c_skip, c_out, c_in, c_noise at sigma, each (B,).
+        sigma: sigma_t as a float64 scalar tensor on the CPU; the largest where samples differ.
+        scalings: the denoiser's c_skip, c_out, c_in, c_noise at sigma_t, each (B,).
         active: (B,) 1 where this level is optimized, 0 where a sample's stop_sigma is reached.
     """
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 
+from vml_fast.runtime.ascent import Ascent, make_ascent_bracket
+from vml_fast.runtime.bracket import Bracket
 from vml_fast.runtime.cache import ExclusiveCache
 from vml_fast.runtime.choose import Choice, Job
 from vml_fast.runtime.compiled import CompiledNetwork
@@ -39,14 +44,25 @@ def take_runner(job: Job, choice: Choice) -> Iterator[EagerRunner]:
         torch.cuda.synchronize(job.x.device)
     _note(job, choice, made, time.perf_counter() - start)
     if isinstance(made, GraphRunner) and made.recordable:
-        made.network.denoiser = None  # which the cache must not keep alive, nor the caller's bar
+        for network in made.networks:
+            network.denoiser = None  # which the cache must not keep alive, nor the caller's bar
         made.announce = silent
         recorded.put_back(job.denoiser, _key(job, choice), made)
 
 
 def _eager(job: Job, choice: Choice) -> EagerRunner:
-    bracket = make_bracket(job.problem)
+    bracket = _brackets(job, choice)(job.problem)
     return EagerRunner(_network(job, choice), bracket, job.x, condition=job.condition)
+
+
+def _brackets(job: Job, choice: Choice) -> Callable[[Any], Bracket]:
+    """What makes the bracket of the job's problem."""
+    if not isinstance(job.problem, Ascent):
+        return make_bracket
+    prior = None
+    if job.prior is not None:
+        prior = _network(replace(job, denoiser=job.prior, prior=None), choice)
+    return partial(make_ascent_bracket, prior=prior)
 
 
 def _graph(job: Job, choice: Choice) -> GraphRunner:
@@ -56,17 +72,21 @@ def _graph(job: Job, choice: Choice) -> GraphRunner:
             _network(job, choice),
             job.problem,
             job.x,
+            _brackets(job, choice),
             condition=job.condition,
             insist="cuda_graph" in choice.insisted,
         )
-    left.network.denoiser = job.denoiser
+    for network, denoiser in zip(left.networks, job.denoisers, strict=True):
+        network.denoiser = denoiser
     left.insist = "cuda_graph" in choice.insisted
     left.load(job.problem, job.x, job.condition)
     return left
 
 
 def _key(job: Job, choice: Choice) -> Any:
-    return (job.key, choice.compile)
+    """Of a recording: it holds no denoiser, and what one of the past has left fits no other."""
+    prior = None if job.prior is None else weakref.ref(job.prior)
+    return (job.key, choice.compile, prior)
 
 
 def _network(job: Job, choice: Choice) -> Network:

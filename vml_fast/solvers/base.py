@@ -171,9 +171,16 @@ class Solver(ABC):
         """The method itself: the image, and how many forwards and Jacobian products it took."""
 
     def _level(self, sigma: Tensor, active: Tensor, run: Run) -> Level:
-        """The denoiser's coefficients at a noise level; `active` (B,) says who is optimized."""
-        scalings = scalings_at(self.denoiser, sigma.to(run.y.device).expand(len(run.y)))
-        return Level(sigma, scalings, active.to(run.y.device))
+        """The model's coefficients at a noise level.
+
+        Args:
+            sigma: the level, a scalar or (B,).
+            active: (B,) who is optimized there.
+            run: the solve.
+        """
+        levels = sigma.to(run.y.device).expand(len(run.y))
+        scalings = scalings_at(self._differentiated(), levels)
+        return Level(sigma.max(), scalings, active.to(run.y.device))
 
     def _levels(self, schedule: Array | Sequence[float] | None) -> Tensor:
         if schedule is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 
 import torch
@@ -12,8 +13,12 @@ from vml_fast import trace
 from vml_fast.arrays import Array
 from vml_fast.operators.base import LinearOperator
 from vml_fast.operators.checks import number
+from vml_fast.runtime.ascent import Ascent
+from vml_fast.runtime.choose import Job, Wish, check_wish, choose
+from vml_fast.runtime.eager import EagerRunner
 from vml_fast.runtime.inverse import regularized_inverse, squared_norms
 from vml_fast.runtime.problem import column
+from vml_fast.runtime.runners import take_runner
 from vml_fast.runtime.sampling import Sampling
 from vml_fast.schedules import SIGMA_MAX, SIGMA_MIN, edm_schedule
 from vml_fast.solvers.base import Solver
@@ -59,11 +64,14 @@ class MAPGA(Solver):
         step_size: dimensionless multiplier of lambda, above 0.
         sigma_eps: noise level of the images, above 0; by default .002, or the larger smallest
             level of the networks.
-        backend: of the op that adds noise: "auto", "reference", "cpp", "triton" or "cuda".
+        backend: of the fused ops: "auto", "reference", "cpp", "triton" or "cuda".
+        compile: C and D by `torch.compile`: True, False, or "auto" where that is known to pay.
+        cuda_graph: record the inner step as one CUDA graph and replay it; likewise.
 
     Raises:
         InputError: an argument is outside its range.
-        BackendUnavailable: `backend` names one that cannot run here (raised by `solve`).
+        BackendUnavailable: (by `solve`) `backend` names one that cannot run here, or `compile` or
+            `cuda_graph` is True and cannot be; the message says why.
     """
 
     def __init__(
@@ -81,6 +89,8 @@ class MAPGA(Solver):
         step_size: float = 1.0,
         sigma_eps: float | None = None,
         backend: str = "auto",
+        compile: Wish = "auto",
+        cuda_graph: Wish = "auto",
     ) -> None:
         self.consistency = denoiser if consistency is None else consistency
         networks = (denoiser, self.consistency)
@@ -103,6 +113,8 @@ class MAPGA(Solver):
         self.pigdm_steps = check_count("pigdm_steps", pigdm_steps, 0)
         self.step_size = number("step_size", step_size, 0, float("inf"), low_open=True)
         self.own_levels = schedule is None
+        self.compile = check_wish("compile", compile)
+        self.cuda_graph = check_wish("cuda_graph", cuda_graph)
 
     def _default_levels(self, sigma_min: float, sigma_max: float) -> Tensor:
         top = min(SIGMA_MAX, sigma_max, getattr(self.consistency, "sigma_max", SIGMA_MAX))
@@ -114,59 +126,65 @@ class MAPGA(Solver):
     def _restore(self, run: Run) -> tuple[Tensor, int, int]:
         noisy = (run.noise_std > self.sigma_eps) & (self.pigdm_steps > 0)
         bottom = torch.where(noisy, run.noise_std, self.sigma_eps).clamp_max(self.schedule[0])
-        levels = self._grid(bottom)
+        levels, everybody = self._grid(bottom), torch.ones_like(bottom)
         tail = self.pigdm_steps if bool(noisy.any()) else 0
         run.expect(self.inner_steps * len(self.schedule) + tail)
+        with self._runner(run, noisy, run.start(levels[0, 0])) as runner:
+            for i, (sigma, following) in enumerate(pairwise(levels)):
+                with trace.range("level"):
+                    runner.set_level(self._level(sigma, everybody, run))
+                    runner.prepare()
+                    for _ in range(self.inner_steps):
+                        runner.inner_step()  # z <- z + lambda (dC/dz)^T g
+                        run.bar.update()
+                    x = runner.denoise()
+                    if not run.record(i, sigma.max(), x):
+                        return x, runner.forwards, runner.products
+                    spread = (following**2 - bottom**2).clamp_min(0).sqrt()
+                    runner.transition(x, 0.0 * spread, spread, run.noise, draw=i + 1)
+            z = runner.x.clone()
         sampling = Sampling(run.noise, condition=run.condition, backend=self.backend)
-        likelihood, prior = self._gradient(run, noisy)
-        z = run.start(levels[0, 0])
-        for i, (sigma, following) in enumerate(pairwise(levels)):
-            with trace.range("level"):
-                for _ in range(self.inner_steps):
-                    x, product = sampling.linearize(self.consistency, z, sigma)
-                    g = likelihood(run.y - run.operator.forward(x))
-                    if prior is not None:
-                        eps = sigma.new_tensor(self.sigma_eps)
-                        g = g + prior * (sampling.denoise(self.denoiser, x, eps) - x)
-                    z = z + product(g)
-                    run.bar.update()
-                x = sampling.denoise(self.consistency, z, sigma)
-                if not run.record(i, sigma.max(), x):
-                    return x, sampling.forwards, sampling.products
-                z = sampling.diffuse(x, (following**2 - bottom**2).clamp_min(0).sqrt(), draw=i + 1)
         if tail:
             z = self._descend(z, bottom, noisy, run, sampling)
-        return z, sampling.forwards, sampling.products
+        return z, runner.forwards + sampling.forwards, runner.products + sampling.products
+
+    @contextmanager
+    def _runner(self, run: Run, noisy: Tensor, z: Tensor) -> Iterator[EagerRunner]:
+        with_prior = ~noisy & self.use_prior
+        problem = Ascent(
+            run.operator,
+            run.y,
+            run.noise_std,
+            preconditioner="noise_aware",
+            prior_weight=0.0,
+            step_size=self.step_size,
+            backend=self.backend,
+            sigma_eps=self.sigma_eps,
+            rate=self._rate(run, with_prior),
+            prior=with_prior.double() if bool(with_prior.any()) else None,
+            condition=run.condition,
+        )
+        prior = None if problem.prior is None else self.denoiser
+        steps = self.inner_steps * len(self.schedule)
+        job = Job(self.consistency, problem, z, "vjp", run.condition, steps, prior)
+        with take_runner(job, choose(job, self.compile, self.cuda_graph)) as runner:
+            runner.announce = run.announce
+            yield runner
+        run.warmup_seconds = runner.warmup_seconds
+
+    def _rate(self, run: Run, with_prior: Tensor) -> Tensor:
+        """Lambda of each sample, (B,) float64."""
+        eps2, noise2 = self.sigma_eps**2, run.noise_std**2
+        norm2 = squared_norms(run.operator, run.y.device).cpu()
+        rate = eps2 + noise2 / norm2
+        bound = 2.0 / (1.0 / eps2 + norm2 / (noise2 + norm2 * eps2))
+        return torch.where(with_prior, rate.minimum(bound), rate)
 
     def _grid(self, bottom: Tensor) -> Tensor:
         """sigma_N, ..., sigma_0 of each sample, (N + 1, B)."""
         if not self.own_levels:
             return torch.maximum(torch.cat([self.schedule, bottom.new_zeros(1)])[:, None], bottom)
         return _edm_levels(self.schedule[0].expand_as(bottom), bottom, len(self.schedule) + 1)
-
-    def _gradient(
-        self, run: Run, noisy: Tensor
-    ) -> tuple[Callable[[Tensor], Tensor], Tensor | None]:
-        """Lambda g: the likelihood's part as a function of y - H x, and the weight of the prior's.
-
-        The latter is None where no sample has a prior.
-        """
-        eps2, noise2 = self.sigma_eps**2, run.noise_std**2
-        norm2 = squared_norms(run.operator, run.y.device).cpu()
-        step = eps2 + noise2 / norm2
-        with_prior = ~noisy & self.use_prior
-        bound = 2.0 / (1.0 / eps2 + norm2 / (noise2 + norm2 * eps2))
-        step = self.step_size * torch.where(with_prior, step.minimum(bound), step)
-        inverse = regularized_inverse(run.operator, noise2 / eps2, run.y)
-        weight = column(step / eps2, run.y)
-
-        def likelihood(error: Tensor) -> Tensor:
-            return inverse(weight * error)
-
-        if not bool(with_prior.any()):
-            return likelihood, None
-        image_like = run.y.new_empty(len(run.y), 1, 1, 1)
-        return likelihood, column(torch.where(with_prior, step / eps2, 0.0), image_like)
 
     def _descend(
         self, z: Tensor, top: Tensor, noisy: Tensor, run: Run, sampling: Sampling
