@@ -156,8 +156,8 @@ def bare_pass(
     """
     device = next(denoiser.parameters()).device
     x = smooth_images(batch, denoiser.image_shape).to(device)
-    u = x.to(denoiser.network_dtype)
     network = _compiled(denoiser, x) if compile else Network(denoiser)
+    u = network.as_input(x)
     scalings = denoiser.scalings(torch.ones(batch, device=device))
     network.load({})
     network.set_level(scalings.noise, scalings.input, 1.0, x[0].numel())

@@ -137,7 +137,7 @@ class PriorBracket(GeneralBracket):
         (network,) = self.networks
         skip, out, c_in = (per_image(c, image) for c in self.scalings)
         with trace.range("denoiser"), torch.no_grad():
-            output = network((c_in * image).to(network.dtype or image.dtype))
+            output = network(network.as_input(c_in * image))
         return torch.addcmul(skip * image, out, output.to(image.dtype))
 
 

@@ -42,7 +42,7 @@ class EagerRunner:
 
     Attributes:
         x: the state.
-        u: the network's input, in its dtype.
+        u: the network's input, in its dtype and memory format.
         forwards: how often the network ran.
         products: how many products with its Jacobian were taken.
         warmup_seconds: time spent on what later steps and solves are spared.
@@ -64,7 +64,7 @@ class EagerRunner:
         backend = bracket.problem.backend
         self.update = resolve("update", backend, x.device, x.dtype)
         self.diffuse = resolve("transition", backend, x.device, x.dtype)
-        self.u = torch.empty_like(x, dtype=self.network.dtype or x.dtype)
+        self.u = torch.empty_like(network.as_input(x))
         self._start(x, condition or {})
 
     def load(self, problem: Problem, x: Tensor, condition: Mapping[str, Any]) -> None:
@@ -111,7 +111,7 @@ class EagerRunner:
         for network in self.networks:
             if not network.is_ready:
                 with self.warm_up("compiling the network"):
-                    network.prepare(self.u.to(network.dtype or self.x.dtype))
+                    network.prepare(network.as_input(self.u))
 
     @property
     def networks(self) -> tuple[Network, ...]:

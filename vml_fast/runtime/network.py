@@ -63,6 +63,8 @@ class Network:
 
     Attributes:
         denoiser: D; None while nobody uses the network.
+        dtype: of its weights and input; None where it has no weights.
+        memory_format: of its input, which another one would be converted to.
         is_ready: whether the next call only computes; else `prepare` does what comes before.
     """
 
@@ -72,6 +74,9 @@ class Network:
         self.denoiser: Any = denoiser
         self.product = product
         self.dtype: torch.dtype | None = getattr(denoiser, "network_dtype", None)
+        acceleration = getattr(denoiser, "acceleration", None)
+        last = acceleration is not None and acceleration.channels_last
+        self.memory_format = torch.channels_last if last else torch.contiguous_format
         self.memory = Memory()
 
     def load(self, condition: Mapping[str, Any]) -> None:
@@ -89,6 +94,10 @@ class Network:
         self.length = self.memory.write(
             "length", jacobian.difference_length(sigma, elements, self.dtype) * c_in
         )
+
+    def as_input(self, image: Tensor) -> Tensor:
+        """An image in the dtype and memory format of u."""
+        return image.to(self.dtype or image.dtype, memory_format=self.memory_format)
 
     def prepare(self, u: Tensor) -> None:
         """Do what has to be done once, with an example of the input."""
