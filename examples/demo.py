@@ -1,7 +1,8 @@
 """Restore held-out emoji in several tasks and draw one figure: `make demo`.
 
 The emoji were never seen by the prior. Each is degraded by y = H x, and restored by VML-MAP_pre.
-Below each measurement stands what cubic interpolation makes of it, below each restoration its PSNR.
+Below each restoration stands its PSNR, below each measurement that of its cubic interpolation (a
+blurred image as it is).
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from vml_fast.evaluation.figures import Panel, image_grid, write_figure
 from vml_fast.evaluation.heldout import heldout_emoji
 from vml_fast.evaluation.metrics import psnr
 
-TASKS = {
-    "sr4": "4× super-resolution",
-    "half": "half mask",
-    "random70": "70 % missing",
-    "deblur-gauss": "Gaussian blur",
-}
+# name, title, what the measurement is compared as
+TASKS = (
+    ("sr4", "4× super-resolution", "bicubic"),
+    ("half", "half mask", "interpolated"),
+    ("random70", "70 % missing", "interpolated"),
+    ("deblur-gauss", "Gaussian blur", "as it is"),
+)
 EMOJI = ("1f98e", "1f41e", "1f60f", "1f697", "1f9f8", "1f33c")
 
 
@@ -60,7 +62,7 @@ def main() -> None:
     rows: list[list[Panel]] = [[Panel(image) for image in truth]]
     titles, record = ["truth"], {}
     start = time.perf_counter()
-    for task, title in tqdm(TASKS.items(), desc="tasks"):
+    for task, title, baseline in tqdm(TASKS, desc="tasks"):
         H = vf.operators.task(task, prior.image_shape)
         y = H(truth)
         result = vf.restore(
@@ -71,14 +73,14 @@ def main() -> None:
             inner_steps=arguments.inner_steps,
             progress=True,
         )
-        interpolated, restored = decibels(bicubic(H, y), truth), decibels(result.image, truth)
+        simple, restored = decibels(bicubic(H, y), truth), decibels(result.image, truth)
         pictures = measurement_picture(H, y)
-        rows.append(captioned(pictures, [f"interpolated: {v:.1f} dB" for v in interpolated]))
+        rows.append(captioned(pictures, [f"{baseline}: {v:.1f} dB" for v in simple]))
         rows.append(captioned(result.image, [f"{v:.1f} dB" for v in restored]))
         titles += [title, "restored"]
         record[task] = {
             "psnr": dict(zip(names, restored, strict=True)),
-            "psnr_interpolated": dict(zip(names, interpolated, strict=True)),
+            "psnr_baseline": dict(zip(names, simple, strict=True)),
             "residual": result.residual.tolist(),
             "network_passes": result.network_passes,
         }
