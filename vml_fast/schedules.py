@@ -87,7 +87,8 @@ def ddpm_schedule(steps: int, *, sigma_min: float = 0.0, sigma_max: float = floa
             f"sigma_min is {sigma_min} and sigma_max is {sigma_max}; sigma_min must be the smaller "
             "one, and between them there must be levels of DDPM, 0.01 to 157."
         )
-    first, last = _time(low, levels), _time(high, levels)
+    ends = torch.tensor([low, high], dtype=torch.float64).log()
+    first, last = time_step(ends, levels).tolist()
     if steps == 1:
         return torch.tensor([high], dtype=torch.float64)
     spacing = min((last - first + 1.0) / steps, (last - first) / (steps - 1))
@@ -96,12 +97,20 @@ def ddpm_schedule(steps: int, *, sigma_min: float = 0.0, sigma_max: float = floa
     return torch.lerp(levels[below], levels[below + 1], time - below).exp()
 
 
-def _time(sigma: float, levels: Tensor) -> float:
-    """The fractional time step of a level, from the increasing ln(sigma) of all steps."""
-    value = torch.tensor(sigma, dtype=torch.float64).log()
-    above = int(torch.searchsorted(levels, value).clamp(1, len(levels) - 1))
+def time_step(log_sigma: Tensor, levels: Tensor) -> Tensor:
+    """The fractional index of ln(sigma) among the increasing ln(sigma) of discrete steps.
+
+    Args:
+        log_sigma: any shape, clipped to the range of `levels`.
+        levels: (T,).
+
+    Returns:
+        Like `log_sigma`, in [0, T - 1]; linear in ln(sigma) between two steps.
+    """
+    log_sigma = log_sigma.to(levels).clamp(levels[0], levels[-1])
+    above = torch.searchsorted(levels, log_sigma).clamp(min=1)
     low, high = levels[above - 1], levels[above]
-    return above - 1 + float((value - low) / (high - low))
+    return above - 1 + (log_sigma - low) / (high - low)
 
 
 def check_schedule(schedule: Array | Sequence[float]) -> Tensor:

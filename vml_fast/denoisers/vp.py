@@ -17,11 +17,12 @@ from torch import Tensor
 
 from vml_fast.denoisers.base import ScaledDenoiser, Scalings
 from vml_fast.errors import InputError
+from vml_fast.schedules import DDPM_BETAS, DDPM_STEPS, time_step
 
 Prediction = Literal["eps", "x0", "v"]
 
 SCHEDULES: dict[str, tuple[float, float] | None] = {
-    "linear": (1e-4, 0.02),
+    "linear": DDPM_BETAS,
     "scaled_linear": (0.00085, 0.012),
     "cosine": None,
 }
@@ -32,7 +33,7 @@ _LARGEST_BETA = 0.999  # Nichol & Dhariwal 2021: the cosine schedule's last beta
 
 def alphas_cumprod(
     schedule: str,
-    steps: int = 1000,
+    steps: int = DDPM_STEPS,
     beta_start: float | None = None,
     beta_end: float | None = None,
 ) -> Tensor:
@@ -137,10 +138,7 @@ class VPDenoiser(ScaledDenoiser):
         if sigma.device not in self._log_sigmas:
             self._log_sigmas[sigma.device] = next(iter(self._log_sigmas.values())).to(sigma.device)
         levels = self._log_sigmas[sigma.device]
-        log_sigma = sigma.to(levels).log().clamp(levels[0], levels[-1])
-        above = torch.searchsorted(levels, log_sigma).clamp(min=1)
-        low, high = levels[above - 1], levels[above]
-        return (above - 1 + (log_sigma - low) / (high - low)).to(sigma)
+        return time_step(sigma.to(levels).log(), levels).to(sigma)
 
     def scalings(self, sigma: Tensor) -> Scalings:
         """The coefficients of this network's prediction type at ``sigma`` ``(B,)``."""
