@@ -74,7 +74,7 @@ REFUSED = {
     "pictures under a long name": (["--data", "n" * 300], "--data nnn"),
     "seed of 24 digits": (["--seed", 10**23], "--seed must be in 0…2^63-1, got 1000"),
     "negative seed": (["--seed", -1], "--seed must be in 0…2^63-1, got -1"),
-    "device that holds no data": (["--device", "meta"], "--device must be auto, cpu or cuda"),
+    "device that holds no data": (["--device", "meta"], "--device is 'meta'; it must be auto, cpu"),
     "mean that is no number": (["--noise-mean", "nan"], "--noise-mean must be in [-10, 10]"),
     "mean that overflows": (["--noise-mean", "1e9"], "--noise-mean must be in [-10, 10]"),
     "spread that overflows": (["--noise-std", "100"], "--noise-std must be at most 5, got 100"),

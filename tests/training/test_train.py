@@ -195,7 +195,7 @@ def test_bad_options_are_refused(folder, tmp_path):
     for options, message in [
         ({"init": "nothing"}, "init must be a prior folder .* got nothing"),
         ({"snapshot_minutes": 0}, "snapshot_minutes must be positive"),
-        ({"device": "abacus"}, "device must be auto, cpu or cuda, got 'abacus'"),
+        ({"device": "abacus"}, "device is 'abacus'; it must be auto, cpu, cuda"),
     ]:
         with pytest.raises(InputError, match=message):
             trainer(folder, tmp_path, **options)

@@ -9,36 +9,13 @@ from pathlib import Path
 
 import torch
 
-from vml_fast.errors import BackendUnavailable, InputError
+from vml_fast.errors import BackendUnavailable
 from vml_fast.ops import backends
 
 PACKAGES = (
     "vml-fast", "torch", "triton", "diffusers", "safetensors", "numpy", "pillow", "matplotlib",
     "torchmetrics", "scipy", "nvtx", "typer", "cupy-cuda13x", "deepinv",
 )  # fmt: skip
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of a name; "auto" is the GPU where there is one.
-
-    Raises:
-        InputError: no such name.
-        BackendUnavailable: this machine does not have it.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda"):
-        raise InputError(f"--device is {name!r}; it must be auto, cpu, cuda or cuda:NUMBER")
-    count = torch.cuda.device_count()
-    if device.type == "cuda" and (device.index or 0) >= count:
-        raise BackendUnavailable(
-            f"--device is {name}, but torch {torch.__version__} sees {count} GPUs"
-        )
-    return device
 
 
 def check_backend(name: str, device: torch.device) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 import typer
 
-from vml_fast.cli.environment import check_backend, choose_device, device_name
+from vml_fast.cli.environment import check_backend, device_name
 from vml_fast.cli.evaluate_settings import Settings
 from vml_fast.denoisers import ScaledDenoiser, load_denoiser
 from vml_fast.denoisers.loading import EMBEDDED, PRIORS
+from vml_fast.devices import find_device
 from vml_fast.errors import InputError, require
 from vml_fast.evaluation.comparison.bench import Bench, Outcome
 from vml_fast.evaluation.comparison.cells import Cell
@@ -53,7 +54,7 @@ def run(settings: Settings, output: Path, *, report_only: bool, overwrite: bool)
 
 def _prepare(settings: Settings) -> tuple[Bench, dict[str, Any], list[str]]:
     """What runs the cells, what decides their results, and sentences about both."""
-    device = choose_device(settings.device)
+    device = find_device(settings.device, "--device")
     check_backend(settings.backend, device)
     denoiser = _load("--prior", settings.prior, settings, device)
     shape = _image_shape(denoiser)

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from vml_fast.cli.checks import check_name, check_noise_std
-from vml_fast.cli.environment import check_backend, choose_device
+from vml_fast.cli.environment import check_backend
 from vml_fast.denoisers import load_denoiser
+from vml_fast.devices import find_device
 from vml_fast.errors import InputError
 from vml_fast.evaluation.workload import Workload, make_workload
 from vml_fast.operators import TASKS
@@ -44,7 +45,7 @@ class MeasureSettings:
         check_noise_std(self.noise_std)
         for name in ("steps", "inner_steps", "batch_size"):
             check_count(f"--{name.replace('_', '-')}", getattr(self, name), 1)
-        device = choose_device(self.device)
+        device = find_device(self.device, "--device")
         check_backend(self.backend, device)
         return device
 

@@ -10,7 +10,7 @@ import torch
 import typer
 
 from vml_fast.cli.drawing import Drawing, score
-from vml_fast.cli.environment import check_backend, choose_device, execution
+from vml_fast.cli.environment import check_backend, execution
 from vml_fast.cli.masks import read_mask
 from vml_fast.cli.problems import (
     Problem,
@@ -22,6 +22,7 @@ from vml_fast.cli.restore_settings import Settings
 from vml_fast.cli.results import Existing, Results
 from vml_fast.cli.summary import print_summary
 from vml_fast.denoisers import ScaledDenoiser, load_denoiser
+from vml_fast.devices import find_device
 from vml_fast.errors import InputError, require
 from vml_fast.evaluation.files import find_inputs, refuse_own_folder
 from vml_fast.evaluation.images import write_picture
@@ -77,7 +78,7 @@ class RestoreRun:
         self.paths = find_inputs(inputs)
         refuse_own_folder(output, inputs)
         mask = read_mask(settings.task, settings.mask, settings.mask_keep)
-        self.device = choose_device(settings.device)
+        self.device = find_device(settings.device, "--device")
         check_backend(settings.backend, self.device)
         self._require_extras()
         self.results = Results(

@@ -17,6 +17,7 @@ from vml_fast.denoisers.edm import EDMDenoiser
 from vml_fast.denoisers.precision import network_dtype
 from vml_fast.denoisers.unshuffle import PixelUnshuffled
 from vml_fast.denoisers.vp import VPDenoiser, alphas_cumprod, zero_terminal_snr
+from vml_fast.devices import find_device
 from vml_fast.errors import InputError
 
 PRIORS = Path(__file__).parent / "priors"
@@ -49,7 +50,7 @@ def load_denoiser(
 
     Args:
         name_or_path: one of `EMBEDDED`, or a path.
-        device: where the network runs; the CPU by default.
+        device: where the network runs, "auto" for the GPU where there is one; the CPU by default.
         dtype: of the network's weights: "float32", "float64", "bfloat16", "float16": the network
             runs as it was trained; or "auto": bfloat16 on a CUDA device and on a CPU with AMX or
             AVX512-BF16, else float32, and the network is made fast by `accelerate`. The state stays
@@ -64,7 +65,7 @@ def load_denoiser(
             configuration, or an option that is unknown or outside its range.
         MissingExtra: diffusers is not installed.
     """
-    target = _checked_device(device)
+    target = find_device(device)
     weights = network_dtype(dtype, target)
     checkpoint = read_checkpoint(_resolve(name_or_path))
     kind, fields = _record(checkpoint, options)
@@ -207,15 +208,3 @@ def _image_shape(checkpoint: Checkpoint, given: Any, factor: Any) -> tuple[int, 
             f"channels with pixel_unshuffle {factor}"
         )
     return shape
-
-
-def _checked_device(device: str | torch.device | None) -> torch.device:
-    try:
-        target = torch.device("cpu" if device is None else device)
-    except (RuntimeError, TypeError):
-        raise InputError(f"device must be cpu, cuda or cuda:N, got {device!r}") from None
-    if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
-        raise InputError(
-            f"device must be available, got {target} with {torch.cuda.device_count()} CUDA devices"
-        )
-    return target

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from vml_fast.devices import find_device
 from vml_fast.errors import InputError
 from vml_fast.training.checkpoint import (
     load_checkpoint,
@@ -22,8 +23,8 @@ from vml_fast.training.checkpoint import (
     optimizer_tensors,
     save_checkpoint,
 )
-from vml_fast.training.device import choose_device, use_bf16
 from vml_fast.training.ema import PowerEMA
+from vml_fast.training.precision import use_bf16
 from vml_fast.training.run_folder import CHECKPOINT, append_log, check_run_folder, shorten_log
 from vml_fast.training.schedule import learning_rate, progress
 from vml_fast.training.settings import TrainingSettings
@@ -78,7 +79,7 @@ class TrainingLoop(ABC):
         if not 0 < snapshot_minutes < math.inf:
             raise InputError(f"snapshot_minutes must be positive, got {snapshot_minutes}")
         self.out, self.settings = out, settings
-        self.device = choose_device(device)
+        self.device = find_device(device)
         self.bf16 = use_bf16(precision, self.device)
         self.snapshot_seconds = 60 * snapshot_minutes
         self.show_progress = show_progress
