@@ -28,6 +28,12 @@ def problem(rows=3):
     return prior, operator, *state(prior, operator)
 
 
+def weighted(operator, a, b):
+    """The product with a HᵀH - b I, a and b numbers or (B,)."""
+    a, b = (torch.as_tensor(each, dtype=F64).reshape(-1, 1, 1, 1) for each in (a, b))
+    return lambda u: a * operator.adjoint(operator.forward(u)) - b * u
+
+
 @pytest.mark.parametrize("estimate", [hutchinson, hutch_plus_plus], ids=["hutchinson", "hutch++"])
 def test_estimates_are_unbiased(estimate) -> None:
     """The mean over seeds is the exact trace, within four standard errors."""
@@ -106,7 +112,7 @@ def test_the_step_is_that_of_the_full_loss(name) -> None:
     a, b = SIGMA.square() / total, NOISE.square() / total
     size = (a * NOISE.square()).reshape(-1, 1, 1, 1)
     simplified = size * vml_gradient(prior, operator, y, x, SIGMA, NOISE)
-    added = trace_gradient(TRACES[name], prior, operator, x, SIGMA, a, b)
+    added = trace_gradient(TRACES[name], prior, weighted(operator, a, b), x, SIGMA)
     if name == "hutch++":
         # Its sketch moves with x in the value, but is held in the gradient.
         leaf = x.clone().requires_grad_(True)
@@ -122,12 +128,10 @@ def test_the_step_is_that_of_the_full_loss(name) -> None:
 @pytest.mark.parametrize("estimate", [hutchinson, hutch_plus_plus], ids=["hutchinson", "hutch++"])
 def test_gradients_of_the_estimates_are_unbiased(estimate) -> None:
     prior, operator, _, x = problem()
-    exact = trace_gradient(exact_traces, prior, operator, x, SIGMA, 0.7, 0.3)
+    metric = weighted(operator, 0.7, 0.3)
+    exact = trace_gradient(exact_traces, prior, metric, x, SIGMA)
     runs = torch.stack(
-        [
-            trace_gradient(estimate(3, seed=s), prior, operator, x, SIGMA, 0.7, 0.3)
-            for s in range(100)
-        ]
+        [trace_gradient(estimate(3, seed=s), prior, metric, x, SIGMA) for s in range(100)]
     )
     error = runs.std(0) / len(runs) ** 0.5
     assert bool(((runs.mean(0) - exact).abs() < 4.5 * error + 1e-12).all())
@@ -135,7 +139,7 @@ def test_gradients_of_the_estimates_are_unbiased(estimate) -> None:
 
 def test_the_gradient_is_finite_without_noise() -> None:
     prior, operator, _, x = problem()
-    found = trace_gradient(hutchinson(2), prior, operator, x, SIGMA, 1.0, 0.0)
+    found = trace_gradient(hutchinson(2), prior, weighted(operator, 1.0, 0.0), x, SIGMA)
     assert bool(torch.isfinite(found).all())
     assert not found.requires_grad
 
@@ -151,8 +155,36 @@ def test_a_network_takes_second_derivatives() -> None:
         covariance, measured = exact_traces(prior, operator, z, SIGMA)
         return (0.4 * measured - 0.6 * covariance) / 2
 
-    found = trace_gradient(exact_traces, prior, operator, x, SIGMA, 0.4, 0.6)
+    found = trace_gradient(exact_traces, prior, weighted(operator, 0.4, 0.6), x, SIGMA)
     assert relative_error(found, finite_differences(value, x)) < 1e-6
+
+
+def test_attention_takes_second_derivatives() -> None:
+    """Whose fused forms have none on some devices."""
+    torch.manual_seed(3)
+    weight = torch.randn(3, 4, 1, dtype=F64)
+
+    def denoise(x, sigma):
+        tokens = x.flatten(1)[:, None, :, None]  # (B, heads, tokens, 1)
+        q, k, v = (tokens @ w.T for w in weight)
+        mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+        return x + mixed.mean(-1).reshape(x.shape)
+
+    operator = DenseOperator(torch.randn(2, N, dtype=F64), SHAPE)
+    x = torch.randn(3, *SHAPE, dtype=F64)
+
+    def value(z):
+        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+            return exact_traces(denoise, operator, z, SIGMA)[0] / 2
+
+    found = trace_gradient(exact_traces, denoise, lambda u: u, x, SIGMA)
+    assert relative_error(found, finite_differences(value, x)) < 1e-6
+
+
+def test_a_constant_jacobian_has_no_gradient() -> None:
+    x = torch.randn(3, *SHAPE, dtype=F64)
+    found = trace_gradient(hutchinson(2), lambda x, sigma: 0.3 * x, lambda u: u, x, SIGMA)
+    assert torch.equal(found, torch.zeros_like(x))
 
 
 @pytest.mark.parametrize("probes", [0, -1, 2.5, True])

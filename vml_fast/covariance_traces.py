@@ -14,13 +14,14 @@ so are their gradients, since neither u nor Q depends on x there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from vml_fast.denoisers.base import Denoiser
+from vml_fast.denoisers.base import Denoiser, per_image
 from vml_fast.errors import InputError
 from vml_fast.ops.philox import normal
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from vml_fast.operators.base import LinearOperator
 
 Traces = Callable[..., tuple[Tensor, Tensor]]
+LinearMap = Callable[[Tensor], Tensor]
+Vectors = Callable[[Tensor, LinearMap], Iterator[tuple[Tensor, float]]]
+"""From x and the product with Jᵀ at x: vectors u of x's shape and weights w, for which the sum of
+w uᵀ J M u is Tr(J M) or an unbiased estimate of it, whatever M is."""
 
 EXACT_LIMIT = 4096
 """The largest number of pixels for which `exact_traces` takes one Jacobian row per pixel."""
@@ -35,33 +40,67 @@ PROBE_DRAW = 2**30
 """Draws of the probes begin here, far from those of a solver, which count its noise levels."""
 
 
-def exact_traces(
-    denoiser: Denoiser, operator: LinearOperator, x: Tensor, sigma: Tensor, **condition: Any
-) -> tuple[Tensor, Tensor]:
-    """``Tr Cov`` and ``Tr(H Cov Hᵀ)`` with ``Cov = sigma_t² J``, from all n rows of J.
+class TraceEstimate:
+    """``Tr Cov`` and ``Tr(H Cov Hᵀ)`` with ``Cov = sigma_t² J``, by products with Jᵀ.
 
     Args:
-        denoiser: ``D(x, sigma, **condition)``.
-        operator: H.
-        x: the state x_t, ``(B, C, H, W)``, of at most `EXACT_LIMIT` pixels each.
-        sigma: sigma_t, ``(B,)``, > 0.
-        **condition: keywords of the denoiser.
+        vectors: which ones.
+    """
 
-    Returns:
-        Two tensors ``(B,)``, differentiable in x if x requires a gradient.
+    def __init__(self, vectors: Vectors) -> None:
+        self.vectors = vectors
+
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        operator: LinearOperator,
+        x: Tensor,
+        sigma: Tensor,
+        **condition: Any,
+    ) -> tuple[Tensor, Tensor]:
+        """Both traces.
+
+        Args:
+            denoiser: ``D(x, sigma, **condition)``.
+            operator: H.
+            x: the state x_t, ``(B, C, H, W)``.
+            sigma: sigma_t, ``(B,)``, > 0.
+            **condition: keywords of the denoiser.
+
+        Returns:
+            Two tensors ``(B,)``, differentiable in x if x requires a gradient.
+
+        Raises:
+            InputError: x is too large for exact traces.
+        """
+        differentiable = x.requires_grad and torch.is_grad_enabled()
+        with torch.enable_grad():
+            leaf = x if differentiable else x.detach().requires_grad_(True)
+            vectors = self.vectors(x, lambda u: _product(denoised, leaf, u))
+            denoised = denoiser(leaf, sigma, **condition)
+            trace = measured = torch.zeros_like(sigma, dtype=x.dtype)
+            for u, weight in vectors:
+                row = _product(denoised, leaf, u, differentiable=differentiable)
+                trace = trace + weight * _dot(row, u)
+                measured = measured + weight * _dot(row, operator.adjoint(operator.forward(u)))
+            return sigma.square() * trace, sigma.square() * measured
+
+
+def exact_vectors(x: Tensor, product: LinearMap) -> Iterator[tuple[Tensor, float]]:
+    """All n unit vectors.
 
     Raises:
-        InputError: x is too large.
+        InputError: x has more than `EXACT_LIMIT` pixels.
     """
     n = x[0].numel()
     if n > EXACT_LIMIT:
         raise InputError(f"x must have at most {EXACT_LIMIT} pixels for exact traces, got {n}")
-    forms = _Forms(denoiser, operator, x, sigma, condition)
-    for i in range(n):
-        unit = torch.zeros_like(x).flatten(1)
-        unit[:, i] = 1
-        forms.add(unit.reshape(x.shape), 1.0)
-    return forms.totals()
+    units = (torch.arange(n, device=x.device) == i for i in range(n))
+    return ((unit.to(x).expand(len(x), n).reshape(x.shape), 1.0) for unit in units)
+
+
+exact_traces = TraceEstimate(exact_vectors)
+"""Both traces from all n rows of J, for images of at most `EXACT_LIMIT` pixels."""
 
 
 def hutchinson(
@@ -70,8 +109,8 @@ def hutchinson(
     seed: int | Tensor = 0,
     sample_index: Sequence[int] | Tensor | None = None,
     draw: int = 0,
-) -> Traces:
-    """Hutchinson's estimate, as a function with the signature of `exact_traces`.
+) -> TraceEstimate:
+    """Hutchinson's estimate, called as `exact_traces` is.
 
     Args:
         probes: random sign vectors, at least 1; the standard error falls with its root.
@@ -84,15 +123,11 @@ def hutchinson(
     """
     _check_probes(probes)
 
-    def traces(
-        denoiser: Denoiser, operator: LinearOperator, x: Tensor, sigma: Tensor, **condition: Any
-    ) -> tuple[Tensor, Tensor]:
-        forms = _Forms(denoiser, operator, x, sigma, condition)
+    def vectors(x: Tensor, product: LinearMap) -> Iterator[tuple[Tensor, float]]:
         for i in range(probes):
-            forms.add(_signs(x, seed, sample_index, draw * probes + i), 1.0 / probes)
-        return forms.totals()
+            yield _signs(x, seed, sample_index, draw * probes + i), 1.0 / probes
 
-    return traces
+    return TraceEstimate(vectors)
 
 
 def hutch_plus_plus(
@@ -101,8 +136,8 @@ def hutch_plus_plus(
     seed: int | Tensor = 0,
     sample_index: Sequence[int] | Tensor | None = None,
     draw: int = 0,
-) -> Traces:
-    """Hutch++'s estimate, as a function with the signature of `exact_traces`.
+) -> TraceEstimate:
+    """Hutch++'s estimate, called as `exact_traces` is.
 
     A third of the probes sketches the range of J, one third of the products measures it there, and
     the last third estimates the rest: as many products as Hutchinson's with as many probes. Exact
@@ -122,105 +157,88 @@ def hutch_plus_plus(
         raise InputError(f"probes of Hutch++ must be a multiple of 3, got {probes}")
     third = probes // 3
 
-    def traces(
-        denoiser: Denoiser, operator: LinearOperator, x: Tensor, sigma: Tensor, **condition: Any
-    ) -> tuple[Tensor, Tensor]:
-        forms = _Forms(denoiser, operator, x, sigma, condition)
+    def vectors(x: Tensor, product: LinearMap) -> Iterator[tuple[Tensor, float]]:
         first = 2 * third * draw
         sketch = [_signs(x, seed, sample_index, first + i) for i in range(third)]
-        columns = [forms.product(signs).detach().flatten(1) for signs in sketch]
+        columns = [product(signs).flatten(1) for signs in sketch]
         basis = torch.linalg.qr(torch.stack(columns, dim=2)).Q  # (B, n, k)
         for column in basis.unbind(dim=2):
-            forms.add(column.reshape(x.shape), 1.0)
+            yield column.reshape(x.shape), 1.0
         for i in range(third):
             signs = _signs(x, seed, sample_index, first + third + i).flatten(1)[..., None]
             rest = signs - basis @ (basis.mT @ signs)
-            forms.add(rest.reshape(x.shape), 1.0 / third)
-        return forms.totals()
+            yield rest.reshape(x.shape), 1.0 / third
 
-    return traces
+    return TraceEstimate(vectors)
+
+
+def trace_estimate(
+    form: str,
+    probes: int,
+    *,
+    seed: int | Tensor = 0,
+    sample_index: Sequence[int] | Tensor | None = None,
+    draw: int = 0,
+) -> TraceEstimate:
+    """The estimate of this name in `TRACES`, with probes, seed and draw of one's own."""
+    if form == "exact":
+        return exact_traces
+    make = {"hutchinson": hutchinson, "hutch++": hutch_plus_plus}[form]
+    return make(probes, seed=seed, sample_index=sample_index, draw=draw)
 
 
 def trace_gradient(
-    traces: Traces,
+    estimate: TraceEstimate,
     denoiser: Denoiser,
-    operator: LinearOperator,
+    metric: LinearMap,
     x: Tensor,
     sigma: Tensor,
-    data_weight: float | Tensor,
-    prior_weight: float | Tensor,
     **condition: Any,
 ) -> Tensor:
-    """What the traces add to the gradient of VML_S, times the step size.
+    """The gradient of ``Tr(M Cov)/2``, which a step of the full loss subtracts from that of VML_S.
 
     The step of method VML-MAP is ``x += Jᵀ[ a Hᵀ(y - H D) + b (D - x) ]`` with
-    ``a = sigma_t²/(L sigma_t² + sigma_y²)`` and ``b = sigma_y²/(L sigma_t² + sigma_y²)``. The full
-    loss subtracts from it the gradient of
-
-        ( a Tr(H Cov Hᵀ) - b Tr Cov ) / 2
-
-    which is finite without noise, too. It takes second derivatives of D.
+    ``a = sigma_t²/(L sigma_t² + sigma_y²)`` and ``b = sigma_y²/(L sigma_t² + sigma_y²)``. Its M is
+    ``a HᵀH - b I``, finite without noise, too. It takes second derivatives of D, one vector at a
+    time, in the memory of one.
 
     Args:
-        traces: `exact_traces`, or what `hutchinson` or `hutch_plus_plus` returned.
+        estimate: `exact_traces`, or what `hutchinson` or `hutch_plus_plus` returned.
         denoiser: ``D(x, sigma, **condition)``, twice differentiable.
-        operator: H.
+        metric: the product of M, symmetric, with ``(B, C, H, W)`` images.
         x: the state x_t, ``(B, C, H, W)``.
         sigma: sigma_t, ``(B,)``, > 0.
-        data_weight: a, a number or ``(B,)``.
-        prior_weight: b, likewise.
         **condition: keywords of the denoiser.
 
     Returns:
         ``(B, C, H, W)``, detached.
+
+    Raises:
+        InputError: x is too large for exact traces.
     """
     leaf = x.detach().requires_grad_(True)
-    with torch.enable_grad():
-        covariance, measured = traces(denoiser, operator, leaf, sigma, **condition)
-        a = torch.as_tensor(data_weight).to(covariance)
-        b = torch.as_tensor(prior_weight).to(covariance)
-        (gradient,) = torch.autograd.grad((a * measured - b * covariance).sum() / 2.0, leaf)
-    return gradient.detach()
+    total = torch.zeros_like(x)
+    # the fused forms of attention have no second derivatives
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        vectors = estimate.vectors(x, lambda u: _product(denoised, leaf, u))
+        denoised = denoiser(leaf, sigma, **condition)
+        for u, weight in vectors:
+            row = _product(denoised, leaf, u, differentiable=True)
+            form = _dot(row, metric(u)).sum()
+            if form.requires_grad:  # it does not where J is constant
+                (gradient,) = torch.autograd.grad(form, leaf, retain_graph=True)
+                total += weight * gradient
+    return per_image(sigma.square() / 2, x) * total
 
 
-class _Forms:
-    """Sums of ``sigma_t² uᵀ J u`` and ``sigma_t² uᵀ J HᵀH u`` over vectors u."""
+def _product(denoised: Tensor, leaf: Tensor, u: Tensor, *, differentiable: bool = False) -> Tensor:
+    """``Jᵀ u``."""
+    (row,) = torch.autograd.grad(denoised, leaf, u, retain_graph=True, create_graph=differentiable)
+    return row
 
-    def __init__(
-        self,
-        denoiser: Denoiser,
-        operator: LinearOperator,
-        x: Tensor,
-        sigma: Tensor,
-        condition: dict[str, Any],
-    ) -> None:
-        self.differentiable = x.requires_grad and torch.is_grad_enabled()
-        with torch.enable_grad():
-            self.leaf = x if self.differentiable else x.detach().requires_grad_(True)
-            self.denoised = denoiser(self.leaf, sigma, **condition)
-        self.operator = operator
-        self.variance = sigma.square()
-        self.trace = torch.zeros_like(sigma, dtype=x.dtype)
-        self.measured = torch.zeros_like(self.trace)
 
-    def product(self, u: Tensor, *, differentiable: bool = False) -> Tensor:
-        """``Jᵀ u``."""
-        (row,) = torch.autograd.grad(
-            self.denoised, self.leaf, u, retain_graph=True, create_graph=differentiable
-        )
-        return row
-
-    def add(self, u: Tensor, weight: float) -> None:
-        """Add the forms of a vector ``(B, C, H, W)``, times a weight."""
-        with torch.enable_grad():
-            row = self.product(u, differentiable=self.differentiable)
-            normal_u = self.operator.adjoint(self.operator.forward(u))
-            self.trace = self.trace + weight * (row * u).flatten(1).sum(1)
-            self.measured = self.measured + weight * (row * normal_u).flatten(1).sum(1)
-
-    def totals(self) -> tuple[Tensor, Tensor]:
-        """Both sums, ``(B,)``."""
-        return self.variance * self.trace, self.variance * self.measured
+def _dot(u: Tensor, v: Tensor) -> Tensor:
+    return (u * v).flatten(1).sum(1)
 
 
 def _signs(
@@ -241,7 +259,7 @@ def _check_probes(probes: int) -> None:
         raise InputError(f"probes must be a whole number of at least 1, got {probes!r}")
 
 
-TRACES: dict[str, Traces] = {
+TRACES: dict[str, TraceEstimate] = {
     "exact": exact_traces,
     "hutchinson": hutchinson(),
     "hutch++": hutch_plus_plus(),

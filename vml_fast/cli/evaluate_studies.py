@@ -37,8 +37,8 @@ def toy(
 def traces(
     output: StudyOutput = Path("evaluation"),
     samples: Annotated[
-        int, typer.Option(help="Runs on the 2-D mixture; 1/8 of it on images.")
-    ] = 64,
+        int, typer.Option(help="Runs on the 2-D mixture; 1/16 of it on images.")
+    ] = 192,
     side: Annotated[int, typer.Option(help="Pixels per side of the images, a divisor of 64.")] = 16,
 ) -> None:
     """What the traces change that VML-MAP drops from the loss: exact, Hutchinson, Hutch++.

@@ -62,11 +62,18 @@ def run_traces(output: Path, samples: int, side: int) -> None:
     _prepare(output)
     problems = [traces.toy_problem(), traces.picture_problem(side)]
     first = traces.compare(problems[0], samples, steps=20, inner_steps=20)
-    second = traces.compare(problems[1], max(samples // 8, 2), steps=20, inner_steps=5)
+    second = traces.compare(problems[1], max(samples // 16, 2), steps=20, inner_steps=5)
     found = [first[1], second[1]]
-    header = ["prior", "traces", "nats below nearest mode", "coverage", "distance from drop"]
+    header = [
+        "prior", "traces", "nats below nearest mode", "coverage of the modes", "spread",
+        "ends on another mode than without",
+    ]  # fmt: skip
     rows = [
-        [problem.name, form, *(f"{one[key]:.3f}" for key in ("mode_gap", "coverage", "moved"))]
+        [
+            problem.name,
+            form,
+            *(f"{one[key]:.3f}" for key in ("mode_gap", "coverage", "spread", "switched")),
+        ]
         for problem, scores in zip(problems, found, strict=True)
         for form, one in scores.items()
     ]

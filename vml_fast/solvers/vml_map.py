@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import prod
 
 import torch
 from torch import Tensor
 
 from vml_fast import trace
 from vml_fast.arrays import Array
+from vml_fast.errors import InputError
 from vml_fast.operators.base import LinearOperator
 from vml_fast.operators.checks import number
 from vml_fast.preconditioners import check_preconditioner, check_prior_weight
@@ -18,6 +20,7 @@ from vml_fast.runtime.eager import EagerRunner
 from vml_fast.runtime.jacobian import check_jacobian
 from vml_fast.runtime.problem import Problem
 from vml_fast.runtime.runners import take_runner
+from vml_fast.runtime.traces import TracesRunner, check_traces
 from vml_fast.solvers.base import Solver
 from vml_fast.solvers.checks import check_count
 from vml_fast.solvers.run import Run
@@ -53,6 +56,12 @@ class VMLMAP(Solver):
         jacobian: "vjp" (exact), "jvp" or "finite_difference" (both use that J is symmetric).
         backend: of the fused ops: "auto" (the fastest measured one that runs here), "reference",
             "cpp", "triton" or "cuda".
+        traces: what becomes of the loss's two trace terms, whose gradients take second derivatives
+            of D: "drop", as the paper does; "hutchinson" or "hutch++", estimated with fresh probes
+            in every step; "exact", from all rows of J, for images of at most 4096 pixels. A
+            preconditioner weights them as it weights the step: x loses the gradient of
+            Tr( V (alpha s - beta) V^T Cov ) / 2. Not with `compile` or `cuda_graph`.
+        trace_probes: vectors of an estimate, at least 1; a multiple of 3 for "hutch++".
         final_projection: replace x by x + H^+(y - H x) at the end (sensible without noise only).
         compile: the network by `torch.compile`: True, False, or "auto" where that is known to pay.
         cuda_graph: record the inner step as one CUDA graph and replay it; likewise.
@@ -78,6 +87,8 @@ class VMLMAP(Solver):
         stop_sigma: float | Array | None = None,
         jacobian: str = "vjp",
         backend: str = "auto",
+        traces: str = "drop",
+        trace_probes: int = 3,
         final_projection: bool = False,
         compile: Wish = "auto",
         cuda_graph: Wish = "auto",
@@ -99,6 +110,13 @@ class VMLMAP(Solver):
         self.final_projection = final_projection
         self.compile = check_wish("compile", compile)
         self.cuda_graph = check_wish("cuda_graph", cuda_graph)
+        check_traces(traces, trace_probes, denoiser, prod(operator.image_shape))
+        for name, wish in (("compile", compile), ("cuda_graph", cuda_graph)):
+            if traces != "drop" and wish is True:
+                raise InputError(
+                    f"{name} is True; with traces={traces!r} it must be False or 'auto'."
+                )
+        self.traces, self.trace_probes = traces, trace_probes
 
     def _restore(self, run: Run) -> tuple[Tensor, int, int]:
         levels = self.schedule
@@ -140,6 +158,12 @@ class VMLMAP(Solver):
             self.backend,
         )
         x = run.start(self.schedule[0])
+        if self.traces != "drop":
+            yield TracesRunner(
+                self.denoiser, problem, x, self.jacobian, self.traces, self.trace_probes,
+                run.noise, run.condition,
+            )  # fmt: skip
+            return
         job = Job(self.denoiser, problem, x, self.jacobian, run.condition, steps)
         with take_runner(job, choose(job, self.compile, self.cuda_graph)) as runner:
             runner.announce = run.announce

@@ -8,17 +8,7 @@ import torch
 from tests.cli.conftest import run
 from vml_fast.evaluation.studies import scaling, tau, traces
 from vml_fast.evaluation.studies.priors import smooth_prior
-from vml_fast.solvers import VMLMAP
-
-
-def test_dropping_the_traces_is_the_method_itself():
-    problem = traces.toy_problem()
-    found = traces.descend(problem, "drop", 3, steps=6, inner_steps=3)
-    result = VMLMAP(
-        problem.denoiser, problem.operator, noise_std=problem.noise_std,
-        steps=6, inner_steps=3, preconditioner=None,
-    ).solve(problem.y.expand(3, 1).contiguous())  # fmt: skip
-    torch.testing.assert_close(found.points, result.image.flatten(1), atol=1e-9, rtol=1e-9)
+from vml_fast.objective import vml, vml_simplified
 
 
 def test_the_traces_fade_below_the_noise():
@@ -30,9 +20,32 @@ def test_the_traces_fade_below_the_noise():
     shares = dict(zip(runs["exact"].sigmas, runs["exact"].shares, strict=True))
     assert max(shares.values()) > 0.3
     assert shares[min(shares)] < 1e-2
-    assert scores["drop"]["moved"] == 0.0
+    assert scores["drop"]["switched"] == 0.0
+    assert set(runs["drop"].shares) == {0.0}
     figure = traces.traces_figure([problem], [runs], [scores])
-    assert len(figure.axes) == 2
+    assert len(figure.axes) == 3
+
+
+def test_the_share_is_that_of_the_two_gradients():
+    """At the first level, where the state is the noise alone: against differences of the loss."""
+    problem = traces.toy_problem()
+    level = 2.0
+    y = problem.y.expand(2, 1).contiguous()
+    x = torch.tensor([[0.3, -1.0], [2.0, 1.5]], dtype=torch.float64).reshape(2, 1, 1, 2)
+    sigma = torch.full((2,), level, dtype=torch.float64)
+
+    def gradient(loss):
+        leaf = x.clone().requires_grad_(True)
+        value = loss(
+            problem.denoiser, problem.operator, y, leaf, sigma, problem.noise_std,
+            problem.denoiser.log_prob,
+        )  # fmt: skip
+        return torch.autograd.grad(value.sum(), leaf)[0].flatten(1)
+
+    rest = gradient(vml_simplified)
+    ratio = (gradient(vml) - rest).norm(dim=1) / rest.norm(dim=1)
+    found = traces._share(problem, "exact", y, x, level, 0)
+    assert found == pytest.approx(float(ratio.median()), rel=1e-6)
 
 
 def test_the_smooth_prior_is_diagonal_for_the_cosine_transform():

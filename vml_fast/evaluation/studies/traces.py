@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from vml_fast.covariance_traces import exact_traces, hutch_plus_plus, hutchinson, trace_gradient
+from vml_fast.arrays import as_tensor
+from vml_fast.covariance_traces import trace_estimate, trace_gradient
 from vml_fast.denoisers import GaussianMixtureDenoiser
 from vml_fast.evaluation.figures import ACCENT, INK, MUTED, new_figure
 from vml_fast.evaluation.studies.priors import small_emoji
 from vml_fast.evaluation.studies.samples import score
 from vml_fast.evaluation.studies.toy import Toy, make_toy
+from vml_fast.objective import vml_gradient
 from vml_fast.operators import LinearOperator, half_mask, task
 from vml_fast.runtime.noise import Noise
-from vml_fast.schedules import edm_schedule
+from vml_fast.solvers import VMLMAP
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 FORMS = ("drop", "hutchinson", "hutch++", "exact")
 PROBES = 3
+FLOOR = 1e-3
+"""Shares below are drawn there."""
 COLORS = {"drop": ACCENT, "hutchinson": "#d97706", "hutch++": "#059669", "exact": "#dc2626"}
 
 
@@ -58,8 +62,8 @@ class Descent:
     Attributes:
         points: (B, n) results.
         sigmas: the noise levels.
-        shares: per level, the mean over samples of |gradient of the traces| / |gradient of VML_S|
-            at the end of the level.
+        shares: per level, the median over samples of |gradient of the traces| / |gradient of VML_S|
+            where the level begins.
     """
 
     points: Tensor
@@ -80,51 +84,37 @@ def descend(
         inner_steps: K.
         seed: of all random numbers.
     """
-    denoiser, operator = problem.denoiser, problem.operator
-    y = problem.y.expand(count, *problem.y.shape[1:])
-    norm2 = max(1.0, operator.norm() ** 2)
-    levels = edm_schedule(steps, sigma_min=denoiser.sigma_min, sigma_max=denoiser.sigma_max)
-    noise = Noise(seed, None, (count, *operator.image_shape), y)
-    x = levels[0] * noise.draw(0)
+    y = problem.y.expand(count, *problem.y.shape[1:]).contiguous()
+    solver = VMLMAP(
+        problem.denoiser, problem.operator, noise_std=problem.noise_std, steps=steps,
+        inner_steps=inner_steps, preconditioner=None, traces=form, trace_probes=PROBES,
+        backend="reference",
+    )  # fmt: skip
+    result = solver.solve(y, seed=seed, keep_images=True)
+    noise = Noise(seed, None, tuple(result.image.shape), y)
+    mean = torch.zeros_like(result.image)
     shares = []
-    for i, level in enumerate(levels):
-        sigma = level.expand(count).to(y)
-        total = norm2 * level**2 + problem.noise_std**2
-        a, b = float(level**2 / total), float(problem.noise_std**2 / total)
-        share = 0.0
-        for j in range(inner_steps):
-            step = _simplified_step(problem, y, x, sigma, a, b)
-            if form != "drop":
-                traces = _estimate(form, seed, i * inner_steps + j)
-                added = trace_gradient(traces, denoiser, operator, x, sigma, a, b)
-                share = float((_norms(added) / _norms(step).clamp_min(1e-30)).median())
-                step = step - added
-            x = x + step
-        shares.append(share)
-        x = denoiser(x, sigma)
-        if i + 1 < len(levels):
-            x = x + levels[i + 1] * noise.draw(i + 1)
-    return Descent(x.flatten(1), levels.tolist(), shares)
+    for i, state in enumerate(result.trace):
+        begin = mean + state.sigma * noise.draw(i)
+        shares.append(_share(problem, form, y, begin, state.sigma, seed + i))
+        mean = as_tensor(state.denoised, "image")
+    return Descent(result.image.flatten(1), [state.sigma for state in result.trace], shares)
 
 
-def _simplified_step(
-    problem: Problem, y: Tensor, x: Tensor, sigma: Tensor, a: float, b: float
-) -> Tensor:
-    """Jᵀ[ a Hᵀ(y - H D) + b (D - x) ]."""
-    leaf = x.detach().requires_grad_(True)
-    with torch.enable_grad():
-        denoised = problem.denoiser(leaf, sigma)
-    clean = denoised.detach()
-    data = problem.operator.adjoint(y - problem.operator.forward(clean))
-    (step,) = torch.autograd.grad(denoised, leaf, a * data + b * (clean - x))
-    return step
+def _share(problem: Problem, form: str, y: Tensor, x: Tensor, level: float, seed: int) -> float:
+    """How large the gradient of the traces is at x, the rest of the loss's being 1."""
+    if form == "drop":
+        return 0.0
+    operator, noise_std = problem.operator, problem.noise_std
+    sigma = torch.full((len(x),), level, dtype=x.dtype)
+    estimate = trace_estimate(form, PROBES, seed=seed)
 
+    def metric(u: Tensor) -> Tensor:
+        return operator.adjoint(operator.forward(u)) / noise_std**2 - u / level**2
 
-def _estimate(form: str, seed: int, draw: int) -> Any:
-    if form == "exact":
-        return exact_traces
-    make = hutchinson if form == "hutchinson" else hutch_plus_plus
-    return make(PROBES, seed=seed, draw=draw)
+    traces = trace_gradient(estimate, problem.denoiser, metric, x, sigma)
+    rest = vml_gradient(problem.denoiser, operator, y, x, sigma, noise_std)
+    return float((_norms(traces) / _norms(rest).clamp_min(1e-30)).median())
 
 
 def _norms(x: Tensor) -> Tensor:
@@ -159,18 +149,20 @@ def compare(
 ) -> tuple[dict[str, Descent], dict[str, dict[str, float]]]:
     """Every form on a problem: the runs, and how they lie to the posterior.
 
-    The scores are those of `samples.score`, and "moved": the mean distance of a result to that of
-    the same start with the traces dropped.
+    The scores are those of `samples.score`, and "switched": the share of the results that are
+    nearest to another mode than that of the same start with the traces dropped.
     """
     runs = {
         form: descend(problem, form, count, steps=steps, inner_steps=inner_steps) for form in forms
     }
     posterior = problem.denoiser.posterior(problem.operator, problem.y, problem.noise_std)
     truth = posterior.sample(2000, generator=torch.Generator().manual_seed(0)).flatten(1)
+    modes = posterior.modes().flatten(1)
+    nearest = {form: torch.cdist(run.points, modes).argmin(dim=1) for form, run in runs.items()}
     scores = {}
     for form, run in runs.items():
-        moved = (run.points - runs["drop"].points).norm(dim=1).mean()
-        scores[form] = asdict(score(run.points, posterior, truth)) | {"moved": float(moved)}
+        switched = (nearest[form] != nearest["drop"]).double().mean()
+        scores[form] = asdict(score(run.points, posterior, truth)) | {"switched": float(switched)}
     return runs, scores
 
 
@@ -180,45 +172,46 @@ def traces_figure(
     scores: Sequence[dict[str, dict[str, float]]],
 ) -> Figure:
     """Per problem: the traces' share of the gradient over the levels, and where the runs end."""
-    title = "What the traces change that VML-MAP drops: their share of the gradient; the results"
-    figure = new_figure(7.6, 2.9 * len(problems) + 0.3, title)
-    grid = figure.subplots(len(problems), 2, squeeze=False)
+    title = "The dropped traces: large at high noise, nothing in the end; they change which mode"
+    figure = new_figure(9.6, 2.5 * len(problems) + 0.4, title)
+    grid = figure.subplots(len(problems), 3, squeeze=False, width_ratios=(1.5, 1, 1))
     for axes, problem, run, found in zip(grid, problems, runs, scores, strict=True):
         _draw_shares(axes[0], problem, run)
-        _draw_gaps(axes[1], found)
+        words = "nats below the nearest posterior mode"
+        _draw_bars(axes[1], {form: one["mode_gap"] for form, one in found.items()}, words, "{:.3f}")
+        words = "starts that end on another mode\nthan without traces"
+        _draw_bars(axes[2], {form: one["switched"] for form, one in found.items()}, words, "{:.0%}")
     return figure
 
 
 def _draw_shares(axes: Axes, problem: Problem, runs: dict[str, Descent]) -> None:
     for form, run in runs.items():
         if form != "drop":
-            values = [max(share, 1e-6) for share in run.shares]
+            values = [max(share, FLOOR) for share in run.shares]
             axes.plot(run.sigmas, values, "o-", ms=3, lw=1.1, color=COLORS[form], label=form)
     axes.axhline(1.0, color=MUTED, lw=0.7, ls=":")
     axes.axvline(problem.noise_std, color=MUTED, lw=0.7, ls="--")
-    axes.text(problem.noise_std, 1e-6, " σ_y", fontsize=7, color=MUTED, va="bottom")
+    axes.text(problem.noise_std, 4.0, " σ_t = σ_y", fontsize=7, color=MUTED, va="top")
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.set_ylim(0.8 * FLOOR, 5.0)
     axes.invert_xaxis()
     axes.set_title(problem.name, fontsize=8, color=INK, loc="left")
-    axes.set_xlabel("noise level σ (the run goes from left to right)", fontsize=7, color=INK)
-    axes.set_ylabel("|trace part| / |VML_S part|", fontsize=7, color=INK)
+    axes.set_xlabel("noise level σ_t (a run goes from left to right)", fontsize=7, color=INK)
+    axes.set_ylabel("|gradient of the traces| /\n|rest of the gradient|", fontsize=7, color=INK)
     axes.tick_params(which="both", labelsize=6.5, colors=INK)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=6.5, frameon=False)
+    axes.legend(fontsize=6.5, frameon=False, loc="lower left")
 
 
-def _draw_gaps(axes: Axes, found: dict[str, dict[str, float]]) -> None:
-    forms = list(found)
-    gaps = [found[form]["mode_gap"] for form in forms]
-    bars = axes.barh(forms, gaps, color=[COLORS[form] for form in forms], height=0.6)
-    texts = [
-        f" {found[form]['mode_gap']:.3f} nat; {found[form]['moved']:.3f} from drop"
-        for form in forms
-    ]
-    axes.bar_label(bars, texts, fontsize=7, color=INK)
-    axes.set_xlim(0, max(*gaps, 1e-3) * 2.2)
+def _draw_bars(axes: Axes, values: dict[str, float], words: str, form: str) -> None:
+    forms = list(values)
+    bars = axes.barh(
+        forms, list(values.values()), color=[COLORS[each] for each in forms], height=0.6
+    )
+    axes.bar_label(bars, [f" {form.format(v)}" for v in values.values()], fontsize=7, color=INK)
+    axes.set_xlim(0, max(*values.values(), 1e-3) * 1.35)
     axes.invert_yaxis()
-    axes.set_xlabel("nats below the nearest posterior mode", fontsize=7, color=INK)
+    axes.set_xlabel(words, fontsize=7, color=INK)
     axes.tick_params(labelsize=7, colors=INK)
     axes.spines[["top", "right"]].set_visible(False)
