@@ -16,8 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vml_fast import denoisers, objective, operators, reference, solvers
-    from vml_fast.denoisers import accelerate, load_denoiser
-    from vml_fast.solvers import DAPS, DDRM, DPS, MAPGA, VMLMAP, PiGDM, Result, restore
+    from vml_fast.denoisers import LatentDenoiser, accelerate, load_denoiser
+    from vml_fast.solvers import (
+        DAPS,
+        DDRM,
+        DPS,
+        MAPGA,
+        VMLMAP,
+        LatentVMLMAP,
+        PiGDM,
+        Result,
+        restore,
+    )
 
 __version__ = "0.1.0"
 
@@ -27,6 +37,8 @@ __all__ = [
     "DPS",
     "MAPGA",
     "VMLMAP",
+    "LatentDenoiser",
+    "LatentVMLMAP",
     "PiGDM",
     "Result",
     "__version__",
@@ -48,6 +60,8 @@ _HOMES = {
     "MAPGA": "vml_fast.solvers",
     "PiGDM": "vml_fast.solvers",
     "VMLMAP": "vml_fast.solvers",
+    "LatentDenoiser": "vml_fast.denoisers",
+    "LatentVMLMAP": "vml_fast.solvers",
     "Result": "vml_fast.solvers",
     "accelerate": "vml_fast.denoisers",
     "load_denoiser": "vml_fast.denoisers",

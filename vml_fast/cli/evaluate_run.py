@@ -12,7 +12,7 @@ import typer
 
 from vml_fast.cli.environment import check_backend, device_name
 from vml_fast.cli.evaluate_settings import Settings
-from vml_fast.denoisers import ScaledDenoiser, load_denoiser
+from vml_fast.denoisers import LatentDenoiser, ScaledDenoiser, load_denoiser
 from vml_fast.denoisers.loading import EMBEDDED, PRIORS
 from vml_fast.devices import find_device
 from vml_fast.errors import InputError, require
@@ -127,9 +127,12 @@ def weights_digest(prior: str) -> str:
 
 def _load(option: str, name: str, settings: Settings, device: torch.device) -> ScaledDenoiser:
     try:
-        return load_denoiser(name, device=device, dtype=settings.dtype)
+        denoiser = load_denoiser(name, device=device, dtype=settings.dtype)
     except InputError as error:
         raise InputError(f"{option} {name} cannot be used: {error}") from error
+    if isinstance(denoiser, LatentDenoiser):
+        raise InputError(f"{option} {name} is a latent prior; see vml-fast evaluate latent")
+    return denoiser
 
 
 def _image_shape(denoiser: ScaledDenoiser) -> tuple[int, int, int]:

@@ -9,7 +9,7 @@ import torch
 
 from vml_fast.cli.checks import check_name, check_noise_std
 from vml_fast.cli.environment import check_backend
-from vml_fast.denoisers import load_denoiser
+from vml_fast.denoisers import LatentDenoiser, load_denoiser
 from vml_fast.devices import find_device
 from vml_fast.errors import InputError
 from vml_fast.evaluation.workload import Workload, make_workload
@@ -55,6 +55,8 @@ class MeasureSettings:
             denoiser = load_denoiser(self.prior, device=device)
         except InputError as error:
             raise InputError(f"--prior {self.prior} cannot be used: {error}") from error
+        if isinstance(denoiser, LatentDenoiser):
+            raise InputError(f"--prior {self.prior} is a latent prior; give one of images")
         return make_workload(
             denoiser,
             self.task,

@@ -21,7 +21,7 @@ from vml_fast.cli.problems import (
 from vml_fast.cli.restore_settings import Settings
 from vml_fast.cli.results import Existing, Results
 from vml_fast.cli.summary import print_summary
-from vml_fast.denoisers import ScaledDenoiser, load_denoiser
+from vml_fast.denoisers import LatentDenoiser, ScaledDenoiser, load_denoiser
 from vml_fast.devices import find_device
 from vml_fast.errors import InputError, require
 from vml_fast.evaluation.files import find_inputs, refuse_own_folder
@@ -131,7 +131,7 @@ class RestoreRun:
         if self.settings.simulate:
             require("torchmetrics", "evaluation")
 
-    def _load_prior(self) -> ScaledDenoiser:
+    def _load_prior(self) -> ScaledDenoiser | LatentDenoiser:
         name = self.settings.prior
         try:
             return load_denoiser(name, device=self.device, dtype=self.settings.dtype)

@@ -62,8 +62,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return _read_folder(path) if path.is_dir() else _read_file(path)
 
 
-def build_network(checkpoint: Checkpoint) -> nn.Module:
+def build_network(
+    checkpoint: Checkpoint, classes: tuple[str, ...] = NETWORKS, kind: str = "network"
+) -> nn.Module:
     """The checkpoint's network with its weights, in float32, on the CPU.
+
+    Args:
+        checkpoint: what was found.
+        classes: of diffusers, that its configuration may name.
+        kind: what it is, for the error.
 
     Raises:
         InputError: an unknown class, a configuration that cannot be built, corrupted weights, or
@@ -71,9 +78,9 @@ def build_network(checkpoint: Checkpoint) -> nn.Module:
         MissingExtra: diffusers is not installed.
     """
     name = checkpoint.config.get("_class_name")
-    if name not in NETWORKS:
+    if name not in classes:
         raise InputError(
-            f"{checkpoint.path}: _class_name of the network must be {' or '.join(NETWORKS)}, "
+            f"{checkpoint.path}: _class_name of the {kind} must be {' or '.join(classes)}, "
             f"got {name!r}"
         )
     network_class = getattr(require("diffusers", "diffusers"), name)
@@ -96,7 +103,7 @@ def _read_folder(folder: Path) -> Checkpoint:
     if not (folder / CONFIG).is_file() and (folder / "unet" / CONFIG).is_file():
         inner = folder / "unet"
     config = read_json(inner / CONFIG, missing=f"{folder} must hold {CONFIG} or unet/{CONFIG}")
-    return Checkpoint(folder, config, _folder_record(folder), _weight_files(inner))
+    return Checkpoint(folder, config, _folder_record(folder), weight_files(inner))
 
 
 def _folder_record(folder: Path) -> dict[str, Any]:
@@ -108,7 +115,12 @@ def _folder_record(folder: Path) -> dict[str, Any]:
     return {}
 
 
-def _weight_files(folder: Path) -> tuple[Path, ...]:
+def weight_files(folder: Path) -> tuple[Path, ...]:
+    """The safetensors files of a folder.
+
+    Raises:
+        InputError: there are none, or some of them are missing.
+    """
     for variant in ("", ".fp16"):
         whole = folder / f"{WEIGHTS}{variant}.safetensors"
         if whole.is_file():

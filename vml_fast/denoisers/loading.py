@@ -14,6 +14,8 @@ from vml_fast.denoisers.accelerate import accelerate
 from vml_fast.denoisers.base import ScaledDenoiser, checked_image_shape
 from vml_fast.denoisers.checkpoints import RECORD, Checkpoint, build_network, read_checkpoint
 from vml_fast.denoisers.edm import EDMDenoiser
+from vml_fast.denoisers.latent import LatentDenoiser
+from vml_fast.denoisers.latent_loading import LatentFolder, find_latent, load_autoencoder
 from vml_fast.denoisers.precision import network_dtype
 from vml_fast.denoisers.unshuffle import PixelUnshuffled
 from vml_fast.denoisers.vp import VPDenoiser, alphas_cumprod, zero_terminal_snr
@@ -31,7 +33,7 @@ def load_denoiser(
     device: str | torch.device | None = None,
     dtype: str = "float32",
     **options: Any,
-) -> ScaledDenoiser:
+) -> ScaledDenoiser | LatentDenoiser:
     """Load a pre-trained network as a denoiser ``D(x, sigma)``.
 
     A folder holds a diffusers ``UNet2DModel`` (``config.json`` and safetensors, whole, sharded or
@@ -44,6 +46,12 @@ def load_denoiser(
       with ``"alphas_cumprod": [...]`` in place of the schedule; only ``kind`` is required;
     * else a diffusers ``scheduler/scheduler_config.json`` or ``scheduler_config.json``;
     * ``options`` complete and override both.
+
+    A latent prior is a folder with an autoencoder (diffusers' `AutoencoderKL` or `VQModel`) in
+    ``autoencoder/`` and a denoiser of its latents, with a record of its own, in ``denoiser/``; its
+    ``denoiser.json`` is ``{"kind": "latent", "image_shape": [3, 64, 64], "scaling_factor": 1.0,
+    "shift_factor": 0.0, "pixel_unshuffle": 1, "autoencoder_std": 0.0}``, see `LatentDenoiser`. A
+    diffusers pipeline with ``vqvae/`` or ``vae/`` beside ``unet/`` and ``scheduler/`` is one, too.
 
     A file is a ``.safetensors`` with the same JSON objects under "config" and "denoiser" in its
     metadata or in the ``.json`` file of the same stem, or with the folder's files beside it.
@@ -58,16 +66,27 @@ def load_denoiser(
         **options: fields of ``denoiser.json``, for example ``kind="vp", prediction="v"``.
 
     Returns:
-        The denoiser, its weights frozen.
+        The denoiser, its weights frozen; a `LatentDenoiser` of a latent prior.
 
     Raises:
         InputError: an unknown name, a missing or damaged part, weights that do not fit the
             configuration, or an option that is unknown or outside its range.
         MissingExtra: diffusers is not installed.
     """
+    path = _resolve(name_or_path)
+    latent = find_latent(path)
+    if latent is not None:
+        return _load_latent(latent, device, dtype, options)
+    return _load_network(path, device, dtype, options)
+
+
+def _load_network(
+    path: Path, device: str | torch.device | None, dtype: str, options: dict[str, Any]
+) -> ScaledDenoiser:
+    """A denoiser that is one network."""
     target = find_device(device)
     weights = network_dtype(dtype, target)
-    checkpoint = read_checkpoint(_resolve(name_or_path))
+    checkpoint = read_checkpoint(path)
     kind, fields = _record(checkpoint, options)
     _check_numbers(checkpoint, fields)
     factor = fields.pop("pixel_unshuffle", 1)
@@ -82,6 +101,21 @@ def load_denoiser(
     if dtype == "auto":
         return accelerate(denoiser.to(target))
     return denoiser.to(target, weights)
+
+
+def _load_latent(
+    folder: LatentFolder, device: str | torch.device | None, dtype: str, options: dict[str, Any]
+) -> LatentDenoiser:
+    """Both parts of a latent prior; the autoencoder has the dtype of the denoiser's network."""
+    if options:
+        raise InputError(
+            f"{folder.path} is a latent prior, whose fields stand in its {RECORD}, "
+            f"got the options {', '.join(sorted(options))}"
+        )
+    denoiser = _load_network(folder.denoiser, device, dtype, {})
+    autoencoder = load_autoencoder(folder, denoiser.image_shape)
+    autoencoder.to(find_device(device), denoiser.network_dtype)
+    return LatentDenoiser(denoiser, autoencoder, autoencoder_std=folder.autoencoder_std)
 
 
 class Kind(NamedTuple):

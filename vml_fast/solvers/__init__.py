@@ -5,6 +5,7 @@ from vml_fast.solvers.base import Solver
 from vml_fast.solvers.daps import DAPS
 from vml_fast.solvers.ddrm import DDRM
 from vml_fast.solvers.dps import DPS
+from vml_fast.solvers.latent_vml_map import LatentVMLMAP
 from vml_fast.solvers.map_ga import MAPGA
 from vml_fast.solvers.methods import BASELINES, METHODS, method_options, restore
 from vml_fast.solvers.pigdm import PiGDM
@@ -19,6 +20,7 @@ __all__ = [
     "MAPGA",
     "METHODS",
     "VMLMAP",
+    "LatentVMLMAP",
     "Noise",
     "PiGDM",
     "Result",

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from vml_fast import trace
 from vml_fast.arrays import Array, as_tensor, back_to
+from vml_fast.denoisers.latent import LatentDenoiser
 from vml_fast.errors import InputError
 from vml_fast.operators.base import LinearOperator
 from vml_fast.ops.backends import check_backend
@@ -45,7 +46,12 @@ class Solver(ABC):
             of the denoiser.
         backend: of the fused ops: "auto" (the fastest measured one that runs here), "reference",
             "cpp", "triton" or "cuda".
+
+    Attributes:
+        on_latents: whether the method knows latent priors.
     """
+
+    on_latents = False
 
     def __init__(
         self,
@@ -60,6 +66,11 @@ class Solver(ABC):
         check_operator(operator)
         check_denoiser(denoiser)
         check_image_shape(denoiser, operator)
+        if isinstance(denoiser, LatentDenoiser) and not self.on_latents:
+            raise InputError(
+                f"denoiser is a LatentDenoiser, which {type(self).__name__} cannot use; only "
+                "VML-MAP runs on a latent prior."
+            )
         self.denoiser = denoiser
         self.operator = operator
         self.noise_std = noise_std
@@ -115,7 +126,7 @@ class Solver(ABC):
         operator = self._same_structure(operator)
         give = back_to(y)
         y = check_measurement(y, operator)
-        noise = Noise(seed, sample_index, (len(y), *operator.image_shape), y)
+        noise = Noise(seed, sample_index, (len(y), *self._state_shape(operator)), y)
         noise_std = check_noise_std(self.noise_std, len(y))
         with trace.range("solve"), tqdm(disable=not progress, unit="step", leave=False) as bar:
             whole = Run(
@@ -144,6 +155,7 @@ class Solver(ABC):
             seconds=time.perf_counter() - start,
             trace=merged_trace(runs, give),
             warmup_seconds=sum(run.warmup_seconds for run in runs),
+            autoencoder_calls=max(run.autoencoder_calls for run in runs),
         )
 
     def _parts(self, run: Run, max_batch: int | str | None) -> list[Run]:
@@ -161,6 +173,10 @@ class Solver(ABC):
         if len(starts) == 1:
             return [run]
         return [run.part(slice(i, min(i + most, run.total))) for i in starts]
+
+    def _state_shape(self, operator: LinearOperator) -> tuple[int, int, int]:
+        """The shape of what the noise lives on: of the images, where nothing else is said."""
+        return operator.image_shape
 
     def _differentiated(self) -> Callable[..., Tensor]:
         """The model whose Jacobian is multiplied, which takes the most memory."""

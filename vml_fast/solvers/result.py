@@ -44,6 +44,8 @@ class Result:
         trace: one `State` per noise level that was run.
         warmup_seconds: the part of `seconds` that an equal solve, later in this process, is
             spared: compiling the network and recording CUDA graphs.
+        autoencoder_calls: with a latent prior, decodes, encodes and products with the decoder's
+            Jacobian per image; no part of the network passes.
     """
 
     image: Array
@@ -53,6 +55,7 @@ class Result:
     seconds: float
     trace: list[State] = field(default_factory=list)
     warmup_seconds: float = 0.0
+    autoencoder_calls: int = 0
 
     @property
     def network_passes(self) -> int:

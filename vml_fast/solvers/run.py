@@ -56,6 +56,7 @@ class Run:
         total: how many the caller's batch has.
         states: the records so far, in tensors.
         warmup_seconds: time spent on compiling and recording.
+        autoencoder_calls: passes of an autoencoder, per image.
     """
 
     y: Tensor
@@ -69,6 +70,7 @@ class Run:
     total: int
     states: list[State] = field(default_factory=list)
     warmup_seconds: float = 0.0
+    autoencoder_calls: int = 0
 
     @property
     def bar(self) -> tqdm:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vml_fast import trace
 from vml_fast.arrays import Array
+from vml_fast.denoisers.latent import LatentDenoiser
 from vml_fast.errors import InputError
 from vml_fast.operators.base import LinearOperator
 from vml_fast.operators.checks import number
@@ -71,6 +73,14 @@ class VMLMAP(Solver):
         BackendUnavailable: (by `solve`) `backend` names one that cannot run here, or `compile` or
             `cuda_graph` is True and cannot be; the message says why.
     """
+
+    def __new__(cls, denoiser: Callable[..., Tensor] | None = None, *_: Any, **__: Any) -> VMLMAP:
+        """A `LatentVMLMAP` for a latent prior: the same method, whose state lives on latents."""
+        if cls is VMLMAP and isinstance(denoiser, LatentDenoiser):
+            from vml_fast.solvers.latent_vml_map import LatentVMLMAP
+
+            return super().__new__(LatentVMLMAP)
+        return super().__new__(cls)
 
     def __init__(
         self,

@@ -1,0 +1,203 @@
+"""VML-MAP on the latents of an autoencoder (arXiv 2512.10524, appendix D.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vml_fast import trace
+from vml_fast.arrays import Array
+from vml_fast.denoisers.latent import LatentDenoiser, checked_std
+from vml_fast.errors import InputError
+from vml_fast.operators.base import LinearOperator
+from vml_fast.preconditioners import AUTO_NOISE_LIMIT
+from vml_fast.runtime.inverse import regularized_inverse
+from vml_fast.runtime.latent import GaussNewtonTerm, GradientTerm, LatentTerm, ReencodingTerm
+from vml_fast.runtime.problem import column
+from vml_fast.runtime.sampling import Sampling, ddim
+from vml_fast.solvers.checks import check_count
+from vml_fast.solvers.run import Run
+from vml_fast.solvers.vml_map import VMLMAP
+
+TERMS: dict[str | None, type[LatentTerm]] = {
+    None: GradientTerm,
+    "gauss_newton": GaussNewtonTerm,
+    "reencode": ReencodingTerm,
+}
+"""What `preconditioner` may be; "auto" is `AUTO`."""
+AUTO = "gauss_newton"
+
+
+class LatentVMLMAP(VMLMAP):
+    """VML-MAP where the noise lives on latents z, and H sees the decoded image.
+
+    At every level sigma_1 > ... > sigma_N of the latents, with D = D(z, sigma_i), J = dD/dz and
+    r = y - H Dec(D):
+
+        repeat K times: z <- z + J^T v,   v from r and D - z by `preconditioner`
+        z ~ N( D(z, sigma_i), sigma_{i+1}^2 I )
+
+    and the result is Dec(D) after the last level, corrected in image space (`final_projection`).
+    `VMLMAP` with a `LatentDenoiser` makes this class.
+
+    Args:
+        denoiser: the latent prior.
+        operator: H, on images.
+        noise_std: sigma_y in units of y (images in [-1, 1]), one number or (B,), in [0, 1e6].
+        steps: N, at least 1; ignored when `schedule` is given.
+        inner_steps: K, at least 0.
+        schedule: (N,) noise levels of the latents, strictly decreasing; by default EDM's, clipped
+            to the range of the denoiser.
+        preconditioner: how v is made: None, the plain gradient with a stable step size;
+            "gauss_newton", damped and by conjugate gradients; "reencode", by encoding the image
+            after its correction in image space; "auto" is "gauss_newton". The formulas are those of
+            `vml_fast.runtime.latent`.
+        prior_weight: of D - z in v, in [0, 1]; 1 is the loss's own, "auto" lets it rise as the
+            noise level falls below the error of the data.
+        step_size: dimensionless multiplier of v, above 0.
+        stop_sigma: tau, of the latents, one number or (B,); None optimizes every level.
+        autoencoder_std: what the autoencoder cannot represent, as noise of the data, in units of
+            the images; "auto" is the prior's own value, and 0 for the plain gradient.
+        cg_steps: of "gauss_newton", at least 1; each takes two passes of the decoder.
+        final_projection: whether the result is x + H^T (H H^T + (sigma_y / sigma_e)^2 I)^-1
+            (y - H x) for x = Dec(D), with sigma_e the error of the autoencoder: x + H^+ (y - H x)
+            without noise. "auto" does it for the samples without noise.
+        backend: of the op that adds noise: "auto", "reference", "cpp", "triton" or "cuda".
+
+    Raises:
+        InputError: an argument is outside its range.
+        BackendUnavailable: `backend` names one that cannot run here (raised by `solve`).
+    """
+
+    on_latents = True
+
+    def __init__(
+        self,
+        denoiser: LatentDenoiser,
+        operator: LinearOperator,
+        *,
+        noise_std: float | Array = 0.0,
+        steps: int = 20,
+        inner_steps: int = 10,
+        schedule: Array | Sequence[float] | None = None,
+        preconditioner: str | None = "auto",
+        prior_weight: float | str = "auto",
+        step_size: float = 1.0,
+        stop_sigma: float | Array | None = None,
+        autoencoder_std: float | str = "auto",
+        cg_steps: int = 3,
+        final_projection: bool | str = "auto",
+        backend: str = "auto",
+    ) -> None:
+        if not isinstance(denoiser, LatentDenoiser):
+            raise InputError(
+                f"denoiser is a {type(denoiser).__name__}; latent VML-MAP needs a LatentDenoiser."
+            )
+        super().__init__(
+            denoiser,
+            operator,
+            noise_std=noise_std,
+            steps=steps,
+            inner_steps=inner_steps,
+            schedule=schedule,
+            preconditioner=None,
+            prior_weight=prior_weight,
+            step_size=step_size,
+            stop_sigma=stop_sigma,
+            backend=backend,
+        )
+        self.denoiser: LatentDenoiser = denoiser
+        self.preconditioner = _checked_term(preconditioner)
+        self.cg_steps = check_count("cg_steps", cg_steps, 1)
+        if isinstance(autoencoder_std, str) and autoencoder_std == "auto":
+            autoencoder_std = 0.0 if self.preconditioner is None else denoiser.autoencoder_std
+        self.autoencoder_std = checked_std(autoencoder_std)
+        if final_projection not in (True, False, "auto"):
+            raise InputError(
+                f"final_projection is {final_projection!r}; it must be 'auto', True or False."
+            )
+        self.final_projection = final_projection  # type: ignore[assignment]
+        self._round_trip = _round_trip(denoiser)
+
+    def _restore(self, run: Run) -> tuple[Tensor, int, int]:
+        levels = self.schedule
+        tau = run.per_sample("stop_sigma", 0.0 if self.stop_sigma is None else self.stop_sigma)
+        run.expect(self.inner_steps * int((levels > tau.min()).sum()))
+        sampling = Sampling(run.noise, condition=run.condition, backend=self.backend)
+        term = self._term(run)
+        z = run.start(levels[0])
+        for i, sigma in enumerate(levels):
+            with trace.range("level"):
+                step = column((sigma > tau) * self.step_size, z)
+                for k in range(self.inner_steps if bool((sigma > tau).any()) else 0):
+                    denoised, product = sampling.linearize(self.denoiser, z, sigma)
+                    if k == 0:
+                        term.set_level(sigma, denoised)
+                    z = z + step * product(term(denoised, z))
+                    run.bar.update()
+                denoised = sampling.denoise(self.denoiser, z, sigma)
+                image = term.decode(denoised)
+                if not run.record(i, sigma, image) or i + 1 == len(levels):
+                    break
+                # z ~ N(D, sigma_{i+1}^2 I), or DDIM for samples that are not optimized next
+                following = levels[i + 1]
+                tail = column(following <= tau, z) > 0
+                ahead = ddim(z, denoised, sigma, following, eta=0.0)[0]
+                fresh = torch.where(following <= tau, 0.0, following)
+                z = sampling.diffuse(torch.where(tail, ahead, denoised), fresh, draw=i + 1)
+        run.autoencoder_calls = term.calls
+        return self._projected(image, run), sampling.forwards, sampling.products
+
+    def _term(self, run: Run) -> LatentTerm:
+        term = TERMS[self.preconditioner](
+            self.denoiser,
+            run.operator,
+            run.y,
+            run.noise_std,
+            autoencoder_std=self.autoencoder_std,
+            prior_weight=self.prior_weight,
+        )
+        if isinstance(term, GaussNewtonTerm):
+            term.cg_steps = self.cg_steps
+        return term
+
+    def _projected(self, image: Tensor, run: Run) -> Tensor:
+        """The image moved to the data, as far as the autoencoder's error allows."""
+        chosen = run.noise_std <= AUTO_NOISE_LIMIT
+        if self.final_projection != "auto":
+            chosen = torch.full_like(chosen, bool(self.final_projection))
+        if not bool(chosen.any()):
+            return image
+        error = self.autoencoder_std or self.denoiser.autoencoder_std
+        ratio = (run.noise_std / error) ** 2 if error else torch.zeros_like(run.noise_std)
+        correct = regularized_inverse(run.operator, ratio, run.y)
+        moved = image + correct(run.y - run.operator.forward(image))
+        return torch.where(column(chosen, image) > 0, moved, image)
+
+    def _state_shape(self, operator: LinearOperator) -> tuple[int, int, int]:
+        return self.denoiser.latent_shape
+
+    def _differentiated(self) -> Callable[..., Tensor]:
+        return self._round_trip
+
+
+def _round_trip(prior: LatentDenoiser) -> Callable[..., Tensor]:
+    """Latents to latents through everything: takes at least the memory of a step."""
+
+    def through(z: Tensor, sigma: Tensor, **condition: Any) -> Tensor:
+        return prior.encode(prior.decode(prior(z, sigma, **condition)))
+
+    return through
+
+
+def _checked_term(name: str | None) -> str | None:
+    chosen = AUTO if isinstance(name, str) and name == "auto" else name
+    if chosen is not None and (not isinstance(chosen, str) or chosen not in TERMS):
+        raise InputError(
+            f"preconditioner is {name!r}; for a latent prior it must be None, 'auto', "
+            "'gauss_newton' or 'reencode'."
+        )
+    return chosen
