@@ -23,16 +23,9 @@ from benchmarks.networks import NETWORKS, millions
 from benchmarks.peak import floating_point_operations, peak_flops
 from benchmarks.peers import PEERS, import_deepinv, ours, peer
 from benchmarks.timing import seconds_of
+from vml_fast.evaluation.ladder import KEYS, Ladder, ladder
 from vml_fast.evaluation.profiling import inner_step_ratio
-from vml_fast.evaluation.throughput import (
-    KEYS,
-    Ladder,
-    Measurement,
-    first,
-    ladder,
-    paired_ratio,
-    tolerance,
-)
+from vml_fast.evaluation.throughput import Measurement, first, paired_ratio, tolerance
 from vml_fast.evaluation.workload import Workload, bare_pass, make_workload, smooth_images
 
 pytest.importorskip("diffusers")

@@ -3,7 +3,8 @@
     python -m benchmarks.throughput                          emoji64 at batch 8, about five minutes
     python -m benchmarks.throughput --network adm256 --batch 1
 
-writes `throughput-<network>-<batch>.json` into the records of this machine, and
+sets an inner step beside the network's own forward and VJP, and deepinv's solvers beside ours where
+deepinv is installed. It writes `throughput-<network>-<batch>.json` into the machine's records, and
 `docs/images/throughput-<machine>.png` (with the network and batch in its name where they are not
 the usual ones). Nothing else should run meanwhile.
 """
@@ -11,18 +12,22 @@ the usual ones). Nothing else should run meanwhile.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytest_benchmark.utils import get_commit_info
 
+from benchmarks.beside import peers_or_why_not, step_over_network
 from benchmarks.machine import DEVICE, RESULTS, device_name, machine_record, machine_tag
 from benchmarks.networks import NETWORKS
 from vml_fast.evaluation.figures import write_figure
 from vml_fast.evaluation.files import write_json
-from vml_fast.evaluation.throughput import KEYS, Comparison, compare, ladder
-from vml_fast.evaluation.throughput_figure import throughput_figure
+from vml_fast.evaluation.ladder import KEYS, ladder
+from vml_fast.evaluation.profiling import Ratio
+from vml_fast.evaluation.throughput import Comparison, compare
+from vml_fast.evaluation.throughput_figure import three_digits, throughput_figure
 from vml_fast.evaluation.workload import make_workload
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
@@ -35,15 +40,33 @@ def chart_name(network: str, batch: int) -> str:
     return f"throughput-{machine_tag()}{special}.png"
 
 
-def footnote(comparison: Comparison) -> str:
-    """Warm-up of the last rung, and what is missing."""
+def footnote(comparison: Comparison, step: Ratio, rivals: Sequence[dict[str, Any]]) -> str:
+    """Warm-up of the last rung, what is missing, and what stands beside the ladder."""
     last = comparison.measured[-1]
-    warm_up = f"Warm-up up to {last.rung.label.removeprefix('+ ')}: {last.warm_up_seconds:.0f} s"
-    missing = [f"no {key}: {reason}" for key, reason in comparison.left_out.items()]
-    return ". ".join([warm_up, *missing]) + "."
+    name = last.rung.label.removeprefix("+ ")
+    sentences = [
+        "Each bar adds to the one above",
+        f"An inner step is a forward and a VJP of the network; it takes {step.value:.2f} times as "
+        "long as these two alone (without torch.compile)",
+        f"The first solve, up to {name}, takes {last.warm_up_seconds:.0f} s longer",
+    ]
+    for rival in rivals:
+        sentences.append(
+            f"{rival['method']} per step: {three_digits(rival['milliseconds'])} ms by deepinv "
+            f"{rival['version']}, {three_digits(rival['milliseconds_here'])} ms here "
+            f"({rival['speed_up']:.2f}×)"
+        )
+    sentences += [f"No {key}: {reason}" for key, reason in comparison.left_out.items()]
+    return ". ".join(sentences) + "."
 
 
-def record(given: argparse.Namespace, comparison: Comparison) -> dict[str, Any]:
+def record(
+    given: argparse.Namespace,
+    comparison: Comparison,
+    step: Ratio,
+    rivals: Sequence[dict[str, Any]],
+    no_rivals: str | None,
+) -> dict[str, Any]:
     """What is kept of a comparison."""
     commit = get_commit_info()
     return {
@@ -57,6 +80,13 @@ def record(given: argparse.Namespace, comparison: Comparison) -> dict[str, Any]:
             "inner_steps": given.inner_steps,
             "rows": comparison.rows(),
             "left_out": comparison.left_out,
+            "inner_step": {
+                "milliseconds": 1e3 * step.inner_step,
+                "milliseconds_of_network": 1e3 * step.bare_pass,
+                "ratio": step.value,
+            },
+            "peers": list(rivals),
+            "no_peers": no_rivals,
         },
     }
 
@@ -85,18 +115,21 @@ def main(arguments: list[str] | None = None) -> None:
     comparison = compare(
         workload, chosen, repeats=given.repeats, say=lambda t: print(t, flush=True)
     )
+    print("an inner step beside its network", flush=True)
+    step = step_over_network(workload, given.repeats)
+    print("deepinv beside our solvers", flush=True)
+    rivals, no_rivals = peers_or_why_not(workload, given.repeats)
     folder = given.results / machine_tag()
     folder.mkdir(parents=True, exist_ok=True)
     given.images.mkdir(parents=True, exist_ok=True)
     path = folder / f"throughput-{given.network}-{given.batch}.json"
-    write_json(path, record(given, comparison))
+    write_json(path, record(given, comparison, step, rivals, no_rivals))
     subtitle = (
-        f"{given.network}, {given.task}, batch {given.batch}, "
-        f"{given.steps} × {given.inner_steps} steps, torch {torch.__version__}"
+        f"VML-MAP, task {given.task}, network {given.network}, batch {given.batch}, "
+        f"N × K = {given.steps} × {given.inner_steps} steps, torch {torch.__version__}"
     )
-    figure = throughput_figure(
-        comparison.rows(), title=device_name(), subtitle=subtitle, note=footnote(comparison)
-    )
+    note = footnote(comparison, step, rivals)
+    figure = throughput_figure(comparison.rows(), title=device_name(), subtitle=subtitle, note=note)
     chart = given.images / chart_name(given.network, given.batch)
     write_figure(chart, figure)
     for row in comparison.rows():
@@ -105,7 +138,7 @@ def main(arguments: list[str] | None = None) -> None:
             f"{row['milliseconds_per_inner_step']:8.2f} ms per inner step  "
             f"warm-up {row['warm_up_seconds']:6.1f} s"
         )
-    print(path, chart, sep="\n")
+    print(note, path, chart, sep="\n")
 
 
 if __name__ == "__main__":

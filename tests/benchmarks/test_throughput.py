@@ -11,13 +11,16 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import peers, throughput
+from benchmarks import beside, peers, throughput
 from benchmarks.machine import machine_tag
 from benchmarks.networks import NETWORKS, millions, unet
 from benchmarks.peak import floating_point_operations, peak_flops
 from benchmarks.records import Machine, load
 from benchmarks.throughput_report import throughput_section
 from vml_fast.denoisers import EDMDenoiser
+from vml_fast.evaluation.ladder import Rung
+from vml_fast.evaluation.profiling import Ratio
+from vml_fast.evaluation.throughput import Comparison, Measurement
 
 pytest.importorskip("diffusers")
 
@@ -93,11 +96,28 @@ def test_the_command_writes_a_record_and_a_chart(tmp_path: Path) -> None:
     assert [row["key"] for row in rows] == ["reference", "fused", "network"]
     assert all(row["seconds"] > 0 for row in rows)
     assert record["ladder"]["left_out"]["compile"] == "not asked for"
+    step = record["ladder"]["inner_step"]
+    assert step["ratio"] == pytest.approx(step["milliseconds"] / step["milliseconds_of_network"])
+    assert bool(record["ladder"]["peers"]) != bool(record["ladder"]["no_peers"])
     assert load(folder).entries == []  # the pages of single benchmarks pass it over
     (chart,) = (tmp_path / "images").iterdir()
     assert machine_tag() in chart.name
     with Image.open(chart) as picture:
         assert picture.width > 500
+
+
+def test_the_note_says_what_stands_beside_the_ladder() -> None:
+    measured = [
+        Measurement(Rung("reference", "plain PyTorch"), [4.0]),
+        Measurement(Rung("network", "+ fused network", "float32"), [2.0], first_seconds=5.0),
+    ]
+    comparison = Comparison(measured, {"compile": "no compiler"}, batch=8, passes=20)
+    rival = beside.Peer("DPS", "0.5.0", 330.0, 110.0, 3.0)._asdict()
+    note = throughput.footnote(comparison, Ratio(1.02, 1.0), [rival])
+    assert "1.02 times as long" in note
+    assert "up to fused network, takes 3 s longer" in note
+    assert "DPS per step: 330 ms by deepinv 0.5.0, 110 ms here (3.00×)" in note
+    assert note.endswith("No compile: no compiler.")
 
 
 def test_charts_of_other_sizes_have_names_of_their_own() -> None:

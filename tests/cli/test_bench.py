@@ -8,7 +8,7 @@ from PIL import Image
 from tests.cli.conftest import run
 from vml_fast.cli.bench import RUNG_KEYS
 from vml_fast.cli.bench_run import CHART, RECORD
-from vml_fast.evaluation import throughput
+from vml_fast.evaluation import ladder
 
 FAST = ("--steps", 1, "--inner-steps", 2, "--batch-size", 2, "--repeats", 1, "--device", "cpu")
 QUICK = ("--skip", "compile")
@@ -20,7 +20,7 @@ def bench(prior):
 
 
 def test_the_help_lists_the_rungs():
-    assert ("reference", *RUNG_KEYS) == throughput.KEYS
+    assert ("reference", *RUNG_KEYS) == ladder.KEYS
 
 
 def test_it_prints_the_table_and_writes_record_and_chart(bench, tmp_path, monkeypatch):
@@ -32,7 +32,7 @@ def test_it_prints_the_table_and_writes_record_and_chart(bench, tmp_path, monkey
     record = json.loads((tmp_path / "out" / RECORD).read_text())
     assert record["rows"][0]["key"] == "reference"
     assert record["rows"][0]["speed_up"] == 1
-    assert {row["key"] for row in record["rows"]} | set(record["left_out"]) == set(throughput.KEYS)
+    assert {row["key"] for row in record["rows"]} | set(record["left_out"]) == set(ladder.KEYS)
     assert record["settings"]["repeats"] == 1
     assert record["execution"]["device_name"]
     with Image.open(tmp_path / "out" / CHART) as picture:

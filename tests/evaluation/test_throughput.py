@@ -8,8 +8,9 @@ import torch
 
 from tests.cli.conftest import save_prior
 from vml_fast.denoisers import load_denoiser
-from vml_fast.evaluation import throughput
-from vml_fast.evaluation.throughput import Comparison, Ladder, Measurement, Rung
+from vml_fast.evaluation import ladder, throughput
+from vml_fast.evaluation.ladder import Ladder, Rung
+from vml_fast.evaluation.throughput import Comparison, Measurement
 from vml_fast.evaluation.throughput_figure import three_digits, throughput_figure
 from vml_fast.evaluation.workload import make_workload
 
@@ -27,40 +28,40 @@ def keys(chosen):
 
 
 def test_the_ladder_of_a_cpu_with_and_without_bfloat16(monkeypatch):
-    monkeypatch.setattr(throughput, "has_fast_bfloat16", lambda device: False)
-    slow = throughput.ladder(CPU, skip=["compile"])
+    monkeypatch.setattr(ladder, "has_fast_bfloat16", lambda device: False)
+    slow = ladder.ladder(CPU, skip=["compile"])
     assert keys(slow) == ["reference", "fused", "network"]
     assert set(slow.left_out) == {"bfloat16", "compile", "cuda-graph"}
     assert slow.left_out["compile"] == "not asked for"
     assert "no fast bfloat16" in slow.left_out["bfloat16"]
-    monkeypatch.setattr(throughput, "has_fast_bfloat16", lambda device: True)
-    monkeypatch.setattr(throughput.compiled, "obstacle", lambda device, product: None)
-    fast = throughput.ladder(CPU, skip=["fused"])
+    monkeypatch.setattr(ladder, "has_fast_bfloat16", lambda device: True)
+    monkeypatch.setattr(ladder.compiled, "obstacle", lambda device, product: None)
+    fast = ladder.ladder(CPU, skip=["fused"])
     dtypes = {rung.key: rung.dtype for rung in fast.rungs}
     assert dtypes["reference"] is None
     assert dtypes["network"] == "float32"
     assert dtypes["bfloat16"] == dtypes["compile"] == "bfloat16"
     assert "fused" not in dtypes
-    monkeypatch.setattr(throughput.compiled, "obstacle", lambda device, product: "no compiler")
-    assert throughput.ladder(CPU).left_out["compile"] == "no compiler"
+    monkeypatch.setattr(ladder.compiled, "obstacle", lambda device, product: "no compiler")
+    assert ladder.ladder(CPU).left_out["compile"] == "no compiler"
 
 
 def test_a_gpu_records_on_top_of_everything(monkeypatch):
-    monkeypatch.setattr(throughput, "has_fast_bfloat16", lambda device: True)
-    monkeypatch.setattr(throughput.compiled, "obstacle", lambda device, product: None)
-    chosen = throughput.ladder(torch.device("cuda"))
-    assert keys(chosen) == list(throughput.KEYS)
+    monkeypatch.setattr(ladder, "has_fast_bfloat16", lambda device: True)
+    monkeypatch.setattr(ladder.compiled, "obstacle", lambda device, product: None)
+    chosen = ladder.ladder(torch.device("cuda"))
+    assert keys(chosen) == list(ladder.KEYS)
     assert chosen.rungs[-1][2:] == ("bfloat16", True, True)
-    plain = throughput.ladder(torch.device("cuda"), skip=["compile", "bfloat16", "network"])
+    plain = ladder.ladder(torch.device("cuda"), skip=["compile", "bfloat16", "network"])
     assert plain.rungs[-1][2:] == (None, False, True)
 
 
 def test_the_reference_cannot_be_left_out():
-    assert keys(throughput.ladder(CPU, skip=throughput.KEYS)) == ["reference"]
+    assert keys(ladder.ladder(CPU, skip=ladder.KEYS)) == ["reference"]
 
 
 def test_every_rung_restores_the_same_images(small):
-    chosen = throughput.ladder(CPU, skip=["compile"])
+    chosen = ladder.ladder(CPU, skip=["compile"])
     found = throughput.compare(small, chosen, repeats=2)
     assert [m.rung.key for m in found.measured] == keys(chosen)
     for measurement in found.measured:
@@ -131,7 +132,7 @@ def test_a_reference_that_fails_is_an_error(small, monkeypatch):
 
     monkeypatch.setattr(throughput, "prepare", prepare)
     with pytest.raises(RuntimeError, match="no"):
-        throughput.compare(small, throughput.ladder(CPU), repeats=1)
+        throughput.compare(small, ladder.ladder(CPU), repeats=1)
 
 
 def test_a_slow_minute_that_hits_a_pair_leaves_its_ratio():

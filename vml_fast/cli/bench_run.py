@@ -17,7 +17,8 @@ from vml_fast.cli.tables import print_table
 from vml_fast.errors import InputError, require
 from vml_fast.evaluation.figures import write_figure
 from vml_fast.evaluation.files import check_writable, write_json
-from vml_fast.evaluation.throughput import Comparison, compare, ladder
+from vml_fast.evaluation.ladder import ladder
+from vml_fast.evaluation.throughput import Comparison, compare
 from vml_fast.evaluation.throughput_figure import throughput_figure
 from vml_fast.solvers.checks import check_count
 

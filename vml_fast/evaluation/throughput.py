@@ -1,21 +1,20 @@
-"""How fast a solve is, each acceleration added one at a time, against plain PyTorch."""
+"""How fast a solve is on each rung of the ladder of accelerations."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vml_fast.denoisers import accelerate
-from vml_fast.denoisers.precision import has_fast_bfloat16
+from vml_fast.evaluation.ladder import KEYS, Ladder, Rung
 from vml_fast.evaluation.memory import in_use, peak_bytes
 from vml_fast.evaluation.profiling import seconds_of
 from vml_fast.evaluation.workload import Workload
-from vml_fast.runtime import compiled
 from vml_fast.solvers import Result
 
 EXACT, ROUNDED = 1e-4, 0.1
@@ -23,47 +22,6 @@ EXACT, ROUNDED = 1e-4, 0.1
 bfloat16 or TF32 rounds every product."""
 
 Say = Callable[[str], object]
-
-
-class Rung(NamedTuple):
-    """One step of the ladder; it keeps what the steps before it added.
-
-    Attributes:
-        key: its name as an option.
-        label: its name in tables and charts.
-        dtype: of the accelerated network; None for the network as it was trained.
-        compile: whether the network is compiled.
-        cuda_graph: whether the inner step is captured.
-    """
-
-    key: str
-    label: str
-    dtype: str | None = None
-    compile: bool = False
-    cuda_graph: bool = False
-
-    @property
-    def is_reference(self) -> bool:
-        """Whether it is `vml_fast.reference`, the before of every ratio."""
-        return self.key == REFERENCE
-
-
-REFERENCE, FUSED, NETWORK, BFLOAT16, COMPILE, GRAPH = KEYS = (
-    "reference", "fused", "network", "bfloat16", "compile", "cuda-graph",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Ladder:
-    """What can be compared here.
-
-    Attributes:
-        rungs: in order, the reference first.
-        left_out: key of a rung to the reason why it is not among them.
-    """
-
-    rungs: tuple[Rung, ...]
-    left_out: dict[str, str]
 
 
 @dataclass
@@ -139,35 +97,6 @@ def paired_ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
     different minutes.
     """
     return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
-
-
-def ladder(device: torch.device, skip: Sequence[str] = ()) -> Ladder:
-    """The rungs that make sense on a device.
-
-    Args:
-        device: where the solves run.
-        skip: keys to leave out; the reference cannot be.
-    """
-    reasons = dict.fromkeys(set(skip) - {REFERENCE}, "not asked for")
-    if not has_fast_bfloat16(device):
-        reasons.setdefault(BFLOAT16, "this device has no fast bfloat16 arithmetic")
-    obstacle = compiled.obstacle(device, "vjp")
-    if obstacle is not None:
-        reasons.setdefault(COMPILE, obstacle)
-    if device.type != "cuda":
-        reasons.setdefault(GRAPH, "there is no CUDA device")
-    dtype = None if NETWORK in reasons else "float32"
-    best = dtype if BFLOAT16 in reasons else "bfloat16"
-    rungs = (
-        Rung(REFERENCE, "plain PyTorch"),
-        Rung(FUSED, "+ fused ops"),
-        Rung(NETWORK, "+ fused network", dtype),
-        Rung(BFLOAT16, "+ bfloat16", best),
-        Rung(COMPILE, "+ torch.compile", best, compile=True),
-        Rung(GRAPH, "+ CUDA graph", best, compile=COMPILE not in reasons, cuda_graph=True),
-    )
-    ordered = {key: reasons[key] for key in KEYS if key in reasons}
-    return Ladder(tuple(rung for rung in rungs if rung.key not in reasons), ordered)
 
 
 def prepare(workload: Workload, rung: Rung, backend: str = "auto") -> Callable[[], Tensor]:
