@@ -277,6 +277,11 @@ USAGE = {
     "mask without a name": "restore good.png --task inpaint --output out --mask @empty",
     "input without a name": "restore @empty --task sr4 --output out",
     "measurements without a folder": "degrade good.png --task sr4 --output @empty",
+    "profile without a folder": "profile --output @empty",
+    "benchmark without a folder": "bench --output @empty",
+    "comparison without a folder": "evaluate --tasks half --output @empty",
+    "study without a folder": "evaluate toy --output @empty",
+    "Inception weights without a name": "evaluate --tasks half --inception-weights @empty",
     "prior without a folder": "train-prior --data mixed --out @empty",
 }
 

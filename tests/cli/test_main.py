@@ -8,6 +8,7 @@ import pytest
 import vml_fast
 from tests.cli.conftest import run
 from vml_fast.cli import options
+from vml_fast.denoisers.precision import DTYPES
 from vml_fast.operators import TASKS
 from vml_fast.solvers import METHODS
 
@@ -25,6 +26,7 @@ def _process(*arguments):
 def test_the_help_lists_the_names_of_the_library():
     assert set(options.TASK_NAMES) == set(TASKS)
     assert set(options.METHOD_NAMES) == set(METHODS)
+    assert set(options.DTYPE_NAMES) == {"auto", *DTYPES}
 
 
 def test_version():
@@ -55,7 +57,8 @@ def test_help_does_not_import_torch():
         "import sys\n"
         "from typer.testing import CliRunner\n"
         "from vml_fast.cli.main import app\n"
-        "assert CliRunner().invoke(app, ['restore', '--help']).exit_code == 0\n"
+        f"for command in {COMMANDS}:\n"
+        "    assert CliRunner().invoke(app, [command, '--help']).exit_code == 0, command\n"
         "heavy = {'torch', 'diffusers', 'matplotlib', 'numpy', 'PIL'} & set(sys.modules)\n"
         "sys.exit(', '.join(sorted(heavy)) or 0)\n"
     )

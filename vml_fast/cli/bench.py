@@ -7,24 +7,14 @@ from typing import Annotated
 
 import typer
 
-from vml_fast.cli import measure_options as opt
-from vml_fast.cli.options import MACHINE, RESULTS, Overwrite
+from vml_fast.cli import options as opt
 
 RUNG_KEYS = ("fused", "network", "bfloat16", "compile", "cuda-graph")
 
 
 def bench(
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            rich_help_panel=RESULTS,
-            help="Folder for bench.json and bench.png; without it the table is only printed.",
-            show_default=False,
-        ),
-    ] = None,
-    task: opt.Task = "sr4",
+    output: Annotated[Path | None, opt.OUTPUT] = None,
+    task: opt.NamedTask = "sr4",
     noise_std: opt.NoiseStd = 0.0,
     prior: opt.Prior = "emoji64",
     method: opt.Method = "vml-map-pre",
@@ -34,25 +24,27 @@ def bench(
     device: opt.Device = "auto",
     backend: opt.Backend = "auto",
     repeats: Annotated[
-        int, typer.Option(rich_help_panel=MACHINE, help="Timed solves of each; they alternate.")
+        int, typer.Option(rich_help_panel=opt.MACHINE, help="Timed solves of each; they alternate.")
     ] = 3,
     skip: Annotated[
         list[str] | None,
         typer.Option(
-            rich_help_panel=MACHINE,
+            rich_help_panel=opt.MACHINE,
             help=f"Leave one out, of {', '.join(RUNG_KEYS)}; may be repeated.",
             show_default=False,
         ),
     ] = None,
     chart: Annotated[
-        bool, typer.Option("--chart/--no-chart", rich_help_panel=RESULTS, help="Draw bench.png.")
+        bool,
+        typer.Option("--chart/--no-chart", rich_help_panel=opt.RESULTS, help="Draw bench.png."),
     ] = True,
-    overwrite: Overwrite = False,
+    overwrite: opt.Overwrite = False,
 ) -> None:
     """Compare plain PyTorch with each acceleration added, on this machine.
 
     Whole solves in one run, medians; warm-up (conversion, compilation, capture) is shown apart.
-    Few noise levels suffice: every one takes the same time.
+    Few noise levels suffice: every one takes the same time. Without --output the table is only
+    printed; with it, it writes bench.json and bench.png.
     """
     from vml_fast.cli.bench_run import BenchRun
     from vml_fast.cli.measure_settings import MeasureSettings

@@ -6,52 +6,36 @@ from typing import Annotated
 
 import typer
 
-from vml_fast.cli.options import (
-    PROBLEM,
-    Inputs,
-    Keep,
-    Mask,
-    MaskKeep,
-    Output,
-    Overwrite,
-    Task,
-    TaskSeed,
-)
+from vml_fast.cli import options as opt
 
 
 def degrade(
-    inputs: Inputs,
-    task: Task,
-    output: Output,
-    noise_std: Annotated[
-        float,
-        typer.Option(
-            rich_help_panel=PROBLEM,
-            help="Standard deviation of the added noise, images in [-1, 1].",
-        ),
-    ] = 0.0,
-    seed: Annotated[int, typer.Option(rich_help_panel=PROBLEM, help="Seed of the noise.")] = 0,
-    task_seed: TaskSeed = 0,
-    mask: Mask = None,
-    mask_keep: Keep = MaskKeep.black,
+    inputs: opt.Inputs,
+    task: opt.Task,
+    output: opt.Output,
+    noise_std: opt.NoiseStd = 0.0,
+    seed: opt.Seed = 0,
+    task_seed: opt.TaskSeed = 0,
+    mask: opt.Mask = None,
+    mask_keep: opt.Keep = opt.MaskKeep.black,
     size: Annotated[
         int | None,
         typer.Option(
-            rich_help_panel=PROBLEM,
+            rich_help_panel=opt.PROBLEM,
             help="Resize the center of pictures to SIZE×SIZE first.",
             show_default="as they are",
         ),
     ] = None,
-    overwrite: Overwrite = False,
+    overwrite: opt.Overwrite = False,
 ) -> None:
     """Degrade clean images: y = H x + noise.
 
     For each input NAME it writes measurements/NAME.npy, the exact y, and pictures/NAME.png, y
     rounded to 8 bits. `restore` takes either folder.
     """
-    from vml_fast.cli.degrade_run import Settings, run
+    from vml_fast.cli.degrade_run import DegradeSettings, run
 
-    settings = Settings(
+    settings = DegradeSettings(
         task=task,
         noise_std=noise_std,
         seed=seed,

@@ -33,7 +33,7 @@ RECORD = "degrade.json"
 
 
 @dataclass(frozen=True)
-class Settings:
+class DegradeSettings:
     """The options of the command, under their names there; see its help."""
 
     task: str
@@ -59,7 +59,7 @@ class Settings:
                 )
 
 
-def run(inputs: list[Path], settings: Settings, output: Path, *, overwrite: bool) -> None:
+def run(inputs: list[Path], settings: DegradeSettings, output: Path, *, overwrite: bool) -> None:
     """Degrade every input; all are checked before the first file is written.
 
     Raises:
@@ -113,7 +113,7 @@ def run(inputs: list[Path], settings: Settings, output: Path, *, overwrite: bool
     typer.echo(f"wrote {len(paths)} measurements to {output / 'measurements'}")
 
 
-def record(settings: Settings, paths: list[Path]) -> dict[str, Any]:
+def record(settings: DegradeSettings, paths: list[Path]) -> dict[str, Any]:
     """All that decides the results, as JSON."""
     chosen = asdict(settings)
     chosen["mask"] = None if settings.mask is None else file_digest(settings.mask)

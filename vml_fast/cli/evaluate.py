@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from vml_fast.cli import evaluate_studies
-from vml_fast.cli import measure_options as opt
-from vml_fast.cli.options import MACHINE, METHOD, PROBLEM, RESULTS
+from vml_fast.cli import options as opt
 
 PRESET_NAMES = ("emoji64", "vml-map-emoji64", "vml-map", "map-ga", "ddrm", "daps", "dps")
 BUDGET_NAMES = (20, 100, 200, 1000)
@@ -25,15 +24,7 @@ def _list(name: str, what: str, panel: str) -> typer.models.OptionInfo:
 @app.callback()
 def evaluate(
     context: typer.Context,
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            rich_help_panel=RESULTS,
-            help="Folder for the results; made where missing, continued where not.",
-        ),
-    ] = Path("evaluation"),
+    output: opt.Output = Path("evaluation"),
     preset: Annotated[
         str | None,
         _list("preset", f"A comparison by name: {', '.join(PRESET_NAMES)}.", COMPARISON),
@@ -46,7 +37,7 @@ def evaluate(
         _list("tasks", f"Tasks, by commas: {', '.join(opt.NAMED_TASKS)}.", COMPARISON),
     ] = None,
     noise_std: Annotated[
-        str | None, _list("noise-std", "Noise levels, by commas; 0 by default.", PROBLEM)
+        str | None, _list("noise-std", "Noise levels, by commas; 0 by default.", opt.PROBLEM)
     ] = None,
     budgets: Annotated[
         str | None,
@@ -54,58 +45,50 @@ def evaluate(
             "budgets",
             f"Network passes per image, by commas, of {', '.join(map(str, BUDGET_NAMES))}; "
             "100 by default.",
-            METHOD,
+            opt.METHOD,
         ),
     ] = None,
-    prior: Annotated[
-        str | None,
-        _list("prior", "Diffusion prior: an embedded name, a folder or a file.", METHOD),
-    ] = None,
+    prior: Annotated[str | None, opt.PRIOR] = None,
     consistency: Annotated[
         str | None,
-        _list("consistency", "Consistency model for map-ga and map-ga-np: likewise.", METHOD),
+        _list("consistency", "Consistency model for map-ga and map-ga-np: likewise.", opt.METHOD),
     ] = None,
     data: Annotated[
         str | None,
-        _list("data", "Clean images: emoji64-heldout (embedded) or a folder.", PROBLEM),
+        _list("data", "Clean images: emoji64-heldout (embedded) or a folder.", opt.PROBLEM),
     ] = None,
     images: Annotated[
         int | None,
-        _list("images", "How many images, spread evenly over the sorted names.", PROBLEM),
+        _list("images", "How many images, spread evenly over the sorted names.", opt.PROBLEM),
     ] = None,
-    resize: Annotated[
-        bool,
-        typer.Option("--resize", rich_help_panel=PROBLEM, help="Resize pictures to the prior's."),
-    ] = False,
-    seed: Annotated[
-        int, typer.Option(rich_help_panel=PROBLEM, help="Seed of all random numbers.")
-    ] = 0,
+    resize: opt.Resize = False,
+    seed: opt.Seed = 0,
     device: opt.Device = "auto",
-    dtype: Annotated[
-        str,
-        typer.Option(
-            rich_help_panel=MACHINE,
-            help="Precision of the prior: float32, bfloat16, float16 or auto.",
-        ),
-    ] = "float32",
+    dtype: opt.Dtype = "float32",
     backend: opt.Backend = "auto",
     inception_weights: Annotated[
         Path | None,
-        _list("inception-weights", "torch-fidelity's Inception weights, for FID.", RESULTS),
+        typer.Option(
+            parser=opt.given_path,
+            metavar="FILE",
+            rich_help_panel=opt.RESULTS,
+            help="torch-fidelity's Inception weights, for FID.",
+            show_default=False,
+        ),
     ] = None,
     max_minutes: Annotated[
         float | None,
-        _list("max-minutes", "Begin no cell after this time; run again to go on.", MACHINE),
+        _list("max-minutes", "Begin no cell after this time; run again to go on.", opt.MACHINE),
     ] = None,
     report_only: Annotated[
         bool,
-        typer.Option("--report-only", rich_help_panel=RESULTS, help="Write the reports alone."),
+        typer.Option("--report-only", rich_help_panel=opt.RESULTS, help="Write the reports alone."),
     ] = False,
     overwrite: Annotated[
         bool,
         typer.Option(
             "--overwrite",
-            rich_help_panel=RESULTS,
+            rich_help_panel=opt.RESULTS,
             help="Remove the cells in --output that another prior, data set or seed gave.",
         ),
     ] = False,
@@ -123,9 +106,9 @@ def evaluate(
     if context.invoked_subcommand is not None:
         return
     from vml_fast.cli.evaluate_run import run
-    from vml_fast.cli.evaluate_settings import Settings
+    from vml_fast.cli.evaluate_settings import EvaluateSettings
 
-    settings = Settings.parsed(
+    settings = EvaluateSettings.parsed(
         preset=preset,
         methods=methods,
         tasks=tasks,

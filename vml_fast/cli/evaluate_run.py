@@ -11,7 +11,7 @@ import torch
 import typer
 
 from vml_fast.cli.environment import check_backend, device_name
-from vml_fast.cli.evaluate_settings import Settings
+from vml_fast.cli.evaluate_settings import EvaluateSettings
 from vml_fast.denoisers import LatentDenoiser, ScaledDenoiser, load_denoiser
 from vml_fast.denoisers.loading import EMBEDDED, PRIORS
 from vml_fast.devices import find_device
@@ -26,7 +26,7 @@ from vml_fast.evaluation.distances import inception_features, prior_features
 from vml_fast.evaluation.perceptual import perceptual_measures
 
 
-def run(settings: Settings, output: Path, *, report_only: bool, overwrite: bool) -> None:
+def run(settings: EvaluateSettings, output: Path, *, report_only: bool, overwrite: bool) -> None:
     """Run the cells that are not done, then write the reports.
 
     Raises:
@@ -52,7 +52,7 @@ def run(settings: Settings, output: Path, *, report_only: bool, overwrite: bool)
     typer.echo(f"{done} of {len(cells)} cells are in {output}; see {files[0]} and report.html")
 
 
-def _prepare(settings: Settings) -> tuple[Bench, dict[str, Any], list[str]]:
+def _prepare(settings: EvaluateSettings) -> tuple[Bench, dict[str, Any], list[str]]:
     """What runs the cells, what decides their results, and sentences about both."""
     device = find_device(settings.device, "--device")
     check_backend(settings.backend, device)
@@ -98,7 +98,7 @@ def _prepare(settings: Settings) -> tuple[Bench, dict[str, Any], list[str]]:
     return bench, provenance, notes
 
 
-def _provenance(settings: Settings, data: DataSet) -> dict[str, Any]:
+def _provenance(settings: EvaluateSettings, data: DataSet) -> dict[str, Any]:
     """All that decides the results beside the cells."""
     return {
         "prior": Path(settings.prior).name,
@@ -125,7 +125,9 @@ def weights_digest(prior: str) -> str:
     return whole[:16]
 
 
-def _load(option: str, name: str, settings: Settings, device: torch.device) -> ScaledDenoiser:
+def _load(
+    option: str, name: str, settings: EvaluateSettings, device: torch.device
+) -> ScaledDenoiser:
     try:
         denoiser = load_denoiser(name, device=device, dtype=settings.dtype)
     except InputError as error:

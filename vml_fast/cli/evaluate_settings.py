@@ -24,7 +24,7 @@ DEFAULT_IMAGES = 16
 
 
 @dataclass(frozen=True)
-class Settings:
+class EvaluateSettings:
     """The options, under their names there; lists are empty where nothing was said."""
 
     preset: str | None
@@ -60,7 +60,7 @@ class Settings:
         seed: int,
         max_minutes: float | None,
         **others: Any,
-    ) -> Settings:
+    ) -> EvaluateSettings:
         """From the text of the options.
 
         Raises:

@@ -7,19 +7,11 @@ from typing import Annotated
 
 import typer
 
-from vml_fast.cli.options import RESULTS
-
-StudyOutput = Annotated[
-    Path,
-    typer.Option(
-        "--output", "-o", rich_help_panel=RESULTS, help="Folder for the figure and the numbers."
-    ),
-]
-Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
+from vml_fast.cli.options import Output, Seed
 
 
 def toy(
-    output: StudyOutput = Path("evaluation"),
+    output: Output = Path("evaluation"),
     samples: Annotated[int, typer.Option(help="Samples of each method.")] = 400,
     noise_std: Annotated[float, typer.Option(help="Noise of the measurement.")] = 0.3,
     seed: Seed = 0,
@@ -35,7 +27,7 @@ def toy(
 
 
 def traces(
-    output: StudyOutput = Path("evaluation"),
+    output: Output = Path("evaluation"),
     samples: Annotated[
         int, typer.Option(help="Runs on the 2-D mixture; 1/16 of it on images.")
     ] = 192,
@@ -52,7 +44,7 @@ def traces(
 
 
 def scaling(
-    output: StudyOutput = Path("evaluation"),
+    output: Output = Path("evaluation"),
     images: Annotated[int, typer.Option(help="Images per blur.")] = 7,
 ) -> None:
     """Blurs of growing width: no preconditioner, both forms, and conjugate gradients.
@@ -66,7 +58,7 @@ def scaling(
 
 
 def tau(
-    output: StudyOutput = Path("evaluation"),
+    output: Output = Path("evaluation"),
     images: Annotated[int, typer.Option(help="Images per noise level.")] = 8,
 ) -> None:
     """Noisy data: quality against tau / sigma_y, and the artifacts at low noise levels.

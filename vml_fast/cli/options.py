@@ -1,4 +1,4 @@
-"""Options that `restore` and `degrade` share, and the names that the help lists.
+"""The options that several commands share, and the names that the help lists.
 
 The names are written out here, and compared with the library's by a test, so that `--help` need not
 import torch.
@@ -17,9 +17,12 @@ TASK_NAMES = (
     "subsample2", "alternate-rows", "deblur-uniform", "deblur-gauss", "deblur-motion", "denoise",
     "colorize", "walsh-hadamard", "inpaint",
 )  # fmt: skip
+NAMED_TASKS = tuple(name for name in TASK_NAMES if name != "inpaint")
+"""The tasks that need no mask picture."""
+METHOD_NAMES = ("vml-map", "vml-map-pre", "vml-map-tau", "vml-map-tau-pre")
+DTYPE_NAMES = ("auto", "float32", "float64", "bfloat16", "float16")
 # Headings of the help.
 PROBLEM, METHOD, RESULTS, MACHINE = "Problem", "Method", "Results", "Machine"
-METHOD_NAMES = ("vml-map", "vml-map-pre", "vml-map-tau", "vml-map-tau-pre")
 
 
 class MaskKeep(StrEnum):
@@ -27,6 +30,14 @@ class MaskKeep(StrEnum):
 
     black = "black"
     white = "white"
+
+
+class Switch(StrEnum):
+    """Left to the library, or said."""
+
+    auto = "auto"
+    on = "on"
+    off = "off"
 
 
 def given_path(text: str) -> Path:
@@ -39,6 +50,19 @@ def given_path(text: str) -> Path:
         raise typer.BadParameter("the path is empty; give a path, or . for the current folder")
     return Path(text)
 
+
+# What is annotated with other types by commands where the option may be left out.
+OUTPUT = typer.Option(
+    "--output",
+    "-o",
+    parser=given_path,
+    metavar="FOLDER",
+    rich_help_panel=RESULTS,
+    help="Folder for the results; made where missing.",
+)
+PRIOR = typer.Option(
+    rich_help_panel=METHOD, help="Diffusion prior: an embedded name, a folder or a file."
+)
 
 Inputs = Annotated[
     list[Path],
@@ -57,6 +81,20 @@ Task = Annotated[
         show_default=False,
     ),
 ]
+NamedTask = Annotated[
+    str,
+    typer.Option(
+        rich_help_panel=PROBLEM, help=f"How the images are degraded: {', '.join(NAMED_TASKS)}."
+    ),
+]
+NoiseStd = Annotated[
+    float,
+    typer.Option(
+        rich_help_panel=PROBLEM,
+        help="Standard deviation of the noise in the measurement, images in [-1, 1].",
+    ),
+]
+Seed = Annotated[int, typer.Option(rich_help_panel=PROBLEM, help="Seed of the random numbers.")]
 TaskSeed = Annotated[
     int,
     typer.Option(
@@ -79,16 +117,37 @@ Keep = Annotated[
     MaskKeep,
     typer.Option(rich_help_panel=PROBLEM, help="Color of the mask where pixels are known."),
 ]
-Output = Annotated[
-    Path,
+Resize = Annotated[
+    bool,
     typer.Option(
-        "--output",
-        "-o",
-        parser=given_path,
-        rich_help_panel=RESULTS,
-        help="Folder for the results; made where missing.",
+        "--resize",
+        rich_help_panel=PROBLEM,
+        help="Resize pictures (their center) to the size that is needed.",
     ),
 ]
+Prior = Annotated[str, PRIOR]
+Method = Annotated[
+    str, typer.Option(rich_help_panel=METHOD, help=f"One of {', '.join(METHOD_NAMES)}.")
+]
+Steps = Annotated[int, typer.Option(rich_help_panel=METHOD, help="Noise levels N.")]
+InnerSteps = Annotated[
+    int, typer.Option(rich_help_panel=METHOD, help="Gradient steps K per noise level.")
+]
+BatchSize = Annotated[int, typer.Option(rich_help_panel=MACHINE, help="Images computed together.")]
+Device = Annotated[str, typer.Option(rich_help_panel=MACHINE, help="auto, cpu, cuda, cuda:1, …")]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        rich_help_panel=MACHINE, help=f"Precision of the network: {', '.join(DTYPE_NAMES)}."
+    ),
+]
+Backend = Annotated[
+    str,
+    typer.Option(
+        rich_help_panel=MACHINE, help="Compiled ops: auto, reference, cpp, triton or cuda."
+    ),
+]
+Output = Annotated[Path, OUTPUT]
 Overwrite = Annotated[
     bool,
     typer.Option(

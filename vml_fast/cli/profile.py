@@ -7,21 +7,12 @@ from typing import Annotated
 
 import typer
 
-from vml_fast.cli import measure_options as opt
-from vml_fast.cli.options import MACHINE, RESULTS, Overwrite
+from vml_fast.cli import options as opt
 
 
 def profile(
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            rich_help_panel=RESULTS,
-            help="Folder for the results; made where missing.",
-        ),
-    ] = Path("profile"),
-    task: opt.Task = "sr4",
+    output: opt.Output = Path("profile"),
+    task: opt.NamedTask = "sr4",
     noise_std: opt.NoiseStd = 0.0,
     prior: opt.Prior = "emoji64",
     method: opt.Method = "vml-map-pre",
@@ -34,33 +25,29 @@ def profile(
         bool,
         typer.Option(
             "--accelerate/--no-accelerate",
-            rich_help_panel=MACHINE,
+            rich_help_panel=opt.MACHINE,
             help="Make the network fast, or run it as it was trained.",
         ),
     ] = True,
-    dtype: Annotated[
-        str,
-        typer.Option(
-            rich_help_panel=MACHINE,
-            help="Precision of the accelerated network: auto, float32, bfloat16 or float16.",
-        ),
-    ] = "auto",
+    dtype: opt.Dtype = "auto",
     compile: Annotated[
-        opt.Switch, typer.Option(rich_help_panel=MACHINE, help="Compile the network.")
+        opt.Switch, typer.Option(rich_help_panel=opt.MACHINE, help="Compile the network.")
     ] = opt.Switch.auto,
     cuda_graph: Annotated[
-        opt.Switch, typer.Option(rich_help_panel=MACHINE, help="Capture the inner step.")
+        opt.Switch, typer.Option(rich_help_panel=opt.MACHINE, help="Capture the inner step.")
     ] = opt.Switch.auto,
-    top: Annotated[int, typer.Option(rich_help_panel=RESULTS, help="Kernels in the table.")] = 15,
+    top: Annotated[
+        int, typer.Option(rich_help_panel=opt.RESULTS, help="Kernels in the table.")
+    ] = 15,
     capture_only: Annotated[
         bool,
         typer.Option(
             "--capture-only",
-            rich_help_panel=RESULTS,
+            rich_help_panel=opt.RESULTS,
             help="Warm up and run the measured part, nothing else: for nsys and ncu.",
         ),
     ] = False,
-    overwrite: Overwrite = False,
+    overwrite: opt.Overwrite = False,
 ) -> None:
     """Profile a solve: shares of its parts, top kernels, and a time line.
 

@@ -18,7 +18,7 @@ from vml_fast.cli.problems import (
     make_operator,
     measurement_picture,
 )
-from vml_fast.cli.restore_settings import Settings
+from vml_fast.cli.restore_settings import RestoreSettings
 from vml_fast.cli.results import Existing, Results
 from vml_fast.cli.summary import print_summary
 from vml_fast.denoisers import LatentDenoiser, ScaledDenoiser, load_denoiser
@@ -71,7 +71,7 @@ class RestoreRun:
     """
 
     def __init__(
-        self, inputs: list[Path], settings: Settings, output: Path, existing: Existing
+        self, inputs: list[Path], settings: RestoreSettings, output: Path, existing: Existing
     ) -> None:
         settings.check()
         self.settings = settings

@@ -21,7 +21,7 @@ EXECUTION_ONLY = ("device", "backend", "batch_size", "figures")
 
 
 @dataclass(frozen=True)
-class Settings:
+class RestoreSettings:
     """The options of the command, under their names there; see its help."""
 
     task: str
