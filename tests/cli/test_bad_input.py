@@ -174,7 +174,7 @@ RESTORE = {
     "prior that is no prior file": ("--prior notes.txt", "notes.txt"),
     "unknown backend": ("--backend fast", "--backend is 'fast'", "reference"),
     "prior without a name": ("--prior @empty", "--prior is empty", "emoji64"),
-    "noise beyond all images": ("--noise-std 1e40", "--noise-std is 1e+40", "at most 1000"),
+    "noise beyond all images": ("--noise-std 1e40", "--noise-std is 1e+40", "at most 1e+06"),
     "prior with a word for a number": ("--prior prior-text", "sigma_data must be a number", "'x'"),
     "unknown device": ("--device tpu", "'tpu'", "cpu"),
     "device that holds no data": ("--device meta", "'meta'", "cpu"),
@@ -237,7 +237,7 @@ def _first_option(words):
 DEGRADE = {
     "negative noise": ("--noise-std -1", "--noise-std is -1"),
     "NaN noise": ("--noise-std nan", "--noise-std is nan"),
-    "noise beyond all images": ("--noise-std 1e40", "--noise-std is 1e+40", "at most 1000"),
+    "noise beyond all images": ("--noise-std 1e40", "--noise-std is 1e+40", "at most 1e+06"),
     "no size": ("--size 0", "--size is 0"),
     "size beyond memory": ("--size 100000", "--size is 100000", "7071"),
     "output that no folder can be": ("--output " + "n" * 300, "output nnn", "too long"),

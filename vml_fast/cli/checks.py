@@ -6,9 +6,6 @@ from collections.abc import Iterable
 
 from vml_fast.errors import InputError
 
-LARGEST_NOISE = 1000.0
-"""Of images in [-1, 1]; with much more, float32 holds nothing of them."""
-
 
 def check_name(name: str, value: str, allowed: Iterable[str]) -> None:
     """Raise an InputError unless `value` is one of the allowed names."""
@@ -21,13 +18,3 @@ def check_seed(name: str, seed: int) -> int:
     if not 0 <= seed < 2**63:
         raise InputError(f"{name} is {seed}; it must be in 0…2^63-1")
     return seed
-
-
-def check_noise_std(noise_std: float) -> float:
-    """A noise level of at least 0 and at most `LARGEST_NOISE`."""
-    if not 0.0 <= noise_std <= LARGEST_NOISE:
-        raise InputError(
-            f"--noise-std is {noise_std}; it must be at least 0 and at most {LARGEST_NOISE:g} "
-            "(images are in [-1, 1])"
-        )
-    return noise_std

@@ -12,7 +12,7 @@ import torch
 import typer
 from torch import Tensor
 
-from vml_fast.cli.checks import check_name, check_noise_std, check_seed
+from vml_fast.cli.checks import check_name, check_seed
 from vml_fast.cli.environment import execution, file_digest
 from vml_fast.cli.masks import read_mask
 from vml_fast.cli.problems import (
@@ -27,7 +27,7 @@ from vml_fast.errors import InputError
 from vml_fast.evaluation.files import find_inputs, refuse_own_folder
 from vml_fast.evaluation.images import MAX_PIXELS, write_array, write_picture
 from vml_fast.operators import TASKS, LinearOperator
-from vml_fast.solvers.checks import check_count
+from vml_fast.solvers.checks import check_count, check_noise_std
 
 RECORD = "degrade.json"
 
@@ -47,7 +47,7 @@ class DegradeSettings:
     def check(self) -> None:
         """Raise an InputError for a value outside what is allowed."""
         check_name("--task", self.task, TASKS)
-        check_noise_std(self.noise_std)
+        check_noise_std(self.noise_std, name="--noise-std")
         check_seed("--seed", self.seed)
         check_seed("--task-seed", self.task_seed)
         if self.size is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vml_fast.cli.checks import check_name, check_noise_std, check_seed
+from vml_fast.cli.checks import check_name, check_seed
 from vml_fast.errors import InputError
 from vml_fast.evaluation.comparison import presets
 from vml_fast.evaluation.comparison.budgets import BUDGETS
@@ -16,7 +16,7 @@ from vml_fast.evaluation.comparison.dataset import HELDOUT
 from vml_fast.operators import PRESETS as TASK_PRESETS
 from vml_fast.operators import TASKS
 from vml_fast.solvers import BASELINES, METHODS
-from vml_fast.solvers.checks import check_count
+from vml_fast.solvers.checks import check_count, check_noise_std
 
 Value = TypeVar("Value")
 DEFAULT_PRIOR = "emoji64"
@@ -99,7 +99,7 @@ class EvaluateSettings:
         for name in self.tasks if self.preset is None else ():
             check_name("--tasks", name, [*(t for t in TASKS if t != "inpaint"), *TASK_PRESETS])
         for level in self.noise_std:
-            check_noise_std(level)
+            check_noise_std(level, name="--noise-std")
         for budget in self.budgets:
             if budget not in BUDGETS and self.preset is None:
                 allowed = ", ".join(map(str, BUDGETS))

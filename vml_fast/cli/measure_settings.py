@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from vml_fast.cli.checks import check_name, check_noise_std
+from vml_fast.cli.checks import check_name
 from vml_fast.cli.environment import check_backend
 from vml_fast.denoisers import LatentDenoiser, load_denoiser
 from vml_fast.devices import find_device
@@ -15,7 +15,7 @@ from vml_fast.errors import InputError
 from vml_fast.evaluation.workload import Workload, make_workload
 from vml_fast.operators import TASKS
 from vml_fast.solvers import METHODS
-from vml_fast.solvers.checks import check_count
+from vml_fast.solvers.checks import check_count, check_noise_std
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class MeasureSettings:
         if self.task == "inpaint":
             raise InputError("--task inpaint needs a mask; measure random70 or box instead")
         check_name("--method", self.method, METHODS)
-        check_noise_std(self.noise_std)
+        check_noise_std(self.noise_std, name="--noise-std")
         for name in ("steps", "inner_steps", "batch_size"):
             check_count(f"--{name.replace('_', '-')}", getattr(self, name), 1)
         device = find_device(self.device, "--device")

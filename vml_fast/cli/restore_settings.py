@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vml_fast.cli.checks import check_name, check_noise_std, check_seed
+from vml_fast.cli.checks import check_name, check_seed
 from vml_fast.cli.environment import file_digest
 from vml_fast.denoisers.loading import EMBEDDED
 from vml_fast.denoisers.precision import DTYPES
@@ -14,7 +14,7 @@ from vml_fast.errors import InputError
 from vml_fast.operators import TASKS
 from vml_fast.ops.backends import BACKENDS
 from vml_fast.solvers import METHODS
-from vml_fast.solvers.checks import check_count
+from vml_fast.solvers.checks import check_count, check_noise_std
 from vml_fast.solvers.presets import preset
 
 EXECUTION_ONLY = ("device", "backend", "batch_size", "figures")
@@ -55,7 +55,7 @@ class RestoreSettings:
                 ".safetensors file"
             )
         if self.noise_std is not None:
-            check_noise_std(self.noise_std)
+            check_noise_std(self.noise_std, name="--noise-std")
         for name, value, least in (
             ("--steps", self.steps, 1),
             ("--inner-steps", self.inner_steps, 0),

@@ -20,7 +20,7 @@ from vml_fast.runtime.compiled import CompiledNetwork
 from vml_fast.runtime.graph import WARM_UPS, Recording, new_pool
 from vml_fast.runtime.network import Network
 from vml_fast.solvers import VMLMAP
-from vml_fast.solvers.checks import check_count
+from vml_fast.solvers.checks import check_count, check_noise_std
 from vml_fast.solvers.methods import method_options
 
 COARSE = 4
@@ -107,7 +107,7 @@ def make_workload(
         steps: N, at least 1.
         inner_steps: K, at least 1.
         method: a name of `vml_fast.solvers.METHODS`.
-        noise_std: sigma_y, finite and at least 0.
+        noise_std: sigma_y, in [0, 1e6].
         seed: draws the images, their noise, and the task.
 
     Raises:
@@ -115,8 +115,7 @@ def make_workload(
     """
     for name, count in (("batch", batch), ("steps", steps), ("inner_steps", inner_steps)):
         check_count(name, count, 1)
-    if not 0.0 <= noise_std < float("inf"):
-        raise InputError(f"noise_std is {noise_std!r}; it must be finite and at least 0.")
+    check_noise_std(noise_std)
     method_options(method)
     device = next(denoiser.parameters()).device
     operator = task(task_name, denoiser.image_shape, seed=seed)

@@ -12,7 +12,7 @@ from vml_fast.errors import InputError
 from vml_fast.operators.base import LinearOperator
 
 LARGEST_NOISE = 1e6
-"""Of images in [-1, 1]; far above, the squares of y in float32 overflow."""
+"""Largest sigma_y, images in [-1, 1]; far above, the squares of y in float32 overflow."""
 
 
 def check_count(name: str, value: object, least: int) -> int:
@@ -77,11 +77,11 @@ def check_per_sample(name: str, values: float | Array, batch: int) -> Tensor:
     return level.expand(batch)
 
 
-def check_noise_std(values: float | Array, batch: int) -> Tensor:
-    """sigma_y of each sample, (B,) float64 on the CPU."""
-    level = check_per_sample("noise_std", values, batch)
+def check_noise_std(values: float | Array, batch: int = 1, name: str = "noise_std") -> Tensor:
+    """sigma_y of each sample, in [0, LARGEST_NOISE]; (B,) float64 on the CPU."""
+    level = check_per_sample(name, values, batch)
     if bool((level > LARGEST_NOISE).any()):
-        raise InputError(f"noise_std is {values!r}; it must be at most {LARGEST_NOISE:g}.")
+        raise InputError(f"{name} is {values!r}; it must be at most {LARGEST_NOISE:g}.")
     return level
 
 

@@ -46,7 +46,7 @@ class DAPS(Solver):
     Args:
         denoiser: D(x, sigma) in variance-exploding coordinates, any callable.
         operator: H; only H, H^T and s_max are used.
-        noise_std: sigma_y in units of y (images in [-1, 1]), one number or (B,), at least 0; used
+        noise_std: sigma_y in units of y (images in [-1, 1]), one number or (B,), in [0, 1e6]; used
             where `likelihood_std` is None.
         steps: N, at least 1; ignored when `schedule` is given.
         schedule: (N,) noise levels, strictly decreasing; by default EDM's spacing from 100 to .1,

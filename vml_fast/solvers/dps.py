@@ -35,7 +35,8 @@ class DPS(Solver):
     Args:
         denoiser: D(x, sigma) in variance-exploding coordinates, any callable.
         operator: H; only H and H^T are used.
-        noise_std: sigma_y; checked, but the method has no use for it.
+        noise_std: sigma_y in units of y (images in [-1, 1]), one number or (B,), in [0, 1e6];
+            checked, but the method has no use for it.
         steps: N, at least 1; ignored when `schedule` is given.
         schedule: (N,) noise levels, strictly decreasing; by default equally spaced time steps of
             DDPM's linear schedule, clipped to the range of the denoiser.

@@ -55,7 +55,7 @@ class MAPGA(Solver):
         operator: H; conjugate gradients stand in for a missing SVD.
         consistency: C(x, sigma), any callable; None takes the denoiser (D).
         use_prior: whether g holds the prior; False is NP.
-        noise_std: sigma_y in units of y (images in [-1, 1]), one number or (B,), at least 0.
+        noise_std: sigma_y in units of y (images in [-1, 1]), one number or (B,), in [0, 1e6].
         steps: N, at least 1; ignored when `schedule` is given. The paper splits N K = 1000.
         inner_steps: K, at least 0.
         schedule: (N,) noise levels, strictly decreasing; levels below sigma_0 count as sigma_0.

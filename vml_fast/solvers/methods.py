@@ -77,7 +77,7 @@ def restore(
         operator: H.
         denoiser: D(x, sigma).
         method: a name of `METHODS` or `BASELINES`.
-        noise_std: sigma_y, one number or (B,).
+        noise_std: sigma_y in units of y (images in [-1, 1]), one number or (B,), in [0, 1e6].
         **options: any keyword of the method's solver (`VMLMAP`, `MAPGA`, ...) or of its `solve`;
             "map-ga" and "map-ga-np" need `consistency`.
 

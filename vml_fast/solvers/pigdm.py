@@ -42,7 +42,7 @@ class PiGDM(Solver):
     Args:
         denoiser: D(x, sigma) in variance-exploding coordinates, any callable.
         operator: H; conjugate gradients stand in for a missing SVD.
-        noise_std: sigma_y in units of y (images in [-1, 1]), one number or (B,), at least 0.
+        noise_std: sigma_y in units of y (images in [-1, 1]), one number or (B,), in [0, 1e6].
         steps: N, at least 1; ignored when `schedule` is given.
         schedule: (N,) noise levels, strictly decreasing; by default equally spaced time steps of
             DDPM's linear schedule, clipped to the range of the denoiser.
