@@ -10,7 +10,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from vml_fast import errors
-from vml_fast.denoisers import EMBEDDED, EDMDenoiser, VPDenoiser, load_denoiser
+from vml_fast.denoisers import (
+    EMBEDDED,
+    ConsistencyDenoiser,
+    EDMDenoiser,
+    VPDenoiser,
+    load_denoiser,
+)
 from vml_fast.denoisers.unshuffle import PixelUnshuffled
 from vml_fast.errors import InputError
 
@@ -98,6 +104,9 @@ def test_options_override_the_record(folder, saved) -> None:
     assert_same(denoiser, EDMDenoiser(saved[1], (3, 8, 8), 0.7), rtol=0, atol=0)
     denoiser = load_denoiser(folder, kind="vp", prediction="v")
     assert_same(denoiser, VPDenoiser(saved[1], (3, 8, 8), "linear", "v"), rtol=0, atol=0)
+    denoiser = load_denoiser(folder, kind="consistency")
+    own = ConsistencyDenoiser(saved[1], (3, 8, 8))
+    assert_same(denoiser, own, rtol=0, atol=0)
     assert load_denoiser(folder, image_shape=(3, 16, 24)).image_shape == (3, 16, 24)
 
 
@@ -280,7 +289,7 @@ def test_unknown_names(name) -> None:
         ({"dtype": "int8"}, "dtype must be auto, float32, float64, bfloat16, float16, got 'int8'"),
         ({"device": "tpu"}, "device is 'tpu'; it must be auto, cpu, cuda"),
         ({"device": "cuda:99"}, "device is 'cuda:99', but torch .* sees [0-9]+ CUDA devices"),
-        ({"kind": "flow"}, "kind must be one of edm, vp, got 'flow'"),
+        ({"kind": "flow"}, "kind must be one of edm, consistency, vp, got 'flow'"),
         ({"sigma_date": 0.5}, "fields of kind edm must be among .*, got 'sigma_date'"),
         ({"kind": "vp", "sigma_data": 0.5}, "fields of kind vp must be among .*, got 'sigma_data'"),
         ({"sigma_data": -0.5}, "sigma_data must be positive, got -0.5"),

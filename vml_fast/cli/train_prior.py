@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -61,20 +61,38 @@ def train_prior(
         float | None, typer.Option(help="Time budget; the learning rate anneals to its end.")
     ] = None,
     batch: Annotated[int, typer.Option(help="Images per step.")] = 16,
-    learning_rate: Annotated[float, typer.Option(help="Peak learning rate of AdamW.")] = 6e-4,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Peak learning rate of AdamW.", show_default="0.0006; 0.0003 with --consistency"
+        ),
+    ] = None,
     warmup_steps: Annotated[
-        int, typer.Option(help="Steps of linear warm-up, for a tenth of the run at most.")
-    ] = 300,
+        int | None,
+        typer.Option(
+            help="Steps of linear warm-up, for a tenth of the run at most.",
+            show_default="300; 50 with --consistency",
+        ),
+    ] = None,
     decay: Annotated[str, typer.Option(help="Decay after the warm-up: cosine or linear.")] = (
         "cosine"
     ),
     ema_width: Annotated[
         float, typer.Option(help="Width of the weight average, as a share of the run.")
     ] = 0.05,
-    noise_mean: Annotated[float, typer.Option(help="Mean of ln(sigma) in training.")] = -0.4,
+    noise_mean: Annotated[
+        float | None,
+        typer.Option(
+            help="Mean of ln(sigma) in training.", show_default="-0.4; 0 with --consistency"
+        ),
+    ] = None,
     noise_std: Annotated[
-        float, typer.Option(help="Standard deviation of ln(sigma) in training.")
-    ] = 1.5,
+        float | None,
+        typer.Option(
+            help="Standard deviation of ln(sigma) in training.",
+            show_default="1.5; 2 with --consistency",
+        ),
+    ] = None,
     channels: Annotated[
         str, typer.Option(help="Network width at each resolution, multiples of 16.")
     ] = "48,96,144",
@@ -108,6 +126,12 @@ def train_prior(
     init: Annotated[
         str | None, typer.Option(help="Embedded prior or prior folder to start from.")
     ] = None,
+    consistency: Annotated[
+        bool,
+        typer.Option(
+            "--consistency", help="Distil a consistency model from the prior that --init names."
+        ),
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT.")] = False,
     snapshot_minutes: Annotated[
         float, typer.Option(help="Time between checkpoints, with samples and held-out error.")
@@ -116,43 +140,52 @@ def train_prior(
     """Train a diffusion prior on your own images and save it where `load_denoiser` can read it."""
     # here, so that --help answers before torch is loaded
     from vml_fast.training.data import load_image_folder
+    from vml_fast.training.distill import ConsistencySettings, ConsistencyTrainer
     from vml_fast.training.run_folder import PRIOR, check_run_folder
     from vml_fast.training.settings import TrainingSettings
     from vml_fast.training.train import Trainer
 
     with naming_options():
-        settings = TrainingSettings(
-            size=size,
-            steps=10_000 if steps is None and max_minutes is None else steps,
-            max_minutes=max_minutes,
-            batch=batch,
-            learning_rate=learning_rate,
-            warmup_steps=warmup_steps,
-            decay=decay,
-            ema_width=ema_width,
-            noise_mean=noise_mean,
-            noise_std=noise_std,
-            channels=integers(channels, "channels"),
-            layers=layers,
-            attention=None if attention is None else integers(attention, "attention"),
-            unshuffle=unshuffle,
-            flip=flip,
-            group_pattern=group_pattern,
-            duplicate_tolerance=duplicate_tolerance,
-            heldout_fraction=heldout_fraction,
-            seed=seed,
-        )
+        if consistency and not init:
+            raise InputError("init must name the prior to distil with --consistency, got nothing")
+        numbers = {
+            "learning_rate": learning_rate,
+            "warmup_steps": warmup_steps,
+            "noise_mean": noise_mean,
+            "noise_std": noise_std,
+        }
+        common: dict[str, Any] = {k: v for k, v in numbers.items() if v is not None}
+        common |= {
+            "size": size,
+            "steps": 10_000 if steps is None and max_minutes is None else steps,
+            "max_minutes": max_minutes,
+            "batch": batch,
+            "decay": decay,
+            "ema_width": ema_width,
+            "channels": integers(channels, "channels"),
+            "layers": layers,
+            "attention": None if attention is None else integers(attention, "attention"),
+            "unshuffle": unshuffle,
+            "flip": flip,
+            "group_pattern": group_pattern,
+            "duplicate_tolerance": duplicate_tolerance,
+            "heldout_fraction": heldout_fraction,
+            "seed": seed,
+        }
+        running: dict[str, Any] = {
+            "device": device,
+            "precision": precision,
+            "resume": resume,
+            "snapshot_minutes": snapshot_minutes,
+        }
         check_run_folder(out, resume)
-        trainer = Trainer(
-            load_image_folder(data, size),
-            out,
-            settings,
-            device=device,
-            precision=precision,
-            init=init,
-            resume=resume,
-            snapshot_minutes=snapshot_minutes,
-        )
+        trainer: Trainer
+        if consistency:
+            distilled = ConsistencySettings(**common, teacher=str(init))
+            trainer = ConsistencyTrainer(load_image_folder(data, size), out, distilled, **running)
+        else:
+            settings = TrainingSettings(**common)
+            trainer = Trainer(load_image_folder(data, size), out, settings, init=init, **running)
     try:
         summary = trainer.run()
     except FloatingPointError as error:

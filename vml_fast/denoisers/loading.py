@@ -13,6 +13,7 @@ from torch import nn
 from vml_fast.denoisers.accelerate import accelerate
 from vml_fast.denoisers.base import ScaledDenoiser, checked_image_shape
 from vml_fast.denoisers.checkpoints import RECORD, Checkpoint, build_network, read_checkpoint
+from vml_fast.denoisers.consistency import ConsistencyDenoiser
 from vml_fast.denoisers.edm import EDMDenoiser
 from vml_fast.denoisers.latent import LatentDenoiser
 from vml_fast.denoisers.latent_loading import LatentFolder, find_latent, load_autoencoder
@@ -43,7 +44,8 @@ def load_denoiser(
       "sigma_min": 0.002, "sigma_max": 80.0, "noise_scale": 1.0, "pixel_unshuffle": 1}``, or
       ``{"kind": "vp", "prediction": "eps" | "x0" | "v", "schedule": "linear" | "scaled_linear" |
       "cosine", "steps": 1000, "beta_start": ..., "beta_end": ..., "zero_terminal_snr": false}``, or
-      with ``"alphas_cumprod": [...]`` in place of the schedule; only ``kind`` is required;
+      with ``"alphas_cumprod": [...]`` in place of the schedule; or, with the fields of "edm",
+      ``{"kind": "consistency"}``: a `ConsistencyDenoiser`; only ``kind`` is required;
     * else a diffusers ``scheduler/scheduler_config.json`` or ``scheduler_config.json``;
     * ``options`` complete and override both.
 
@@ -131,6 +133,12 @@ def _build_edm(
     return EDMDenoiser(network, image_shape, **fields)
 
 
+def _build_consistency(
+    network: nn.Module, image_shape: tuple[int, int, int], fields: dict[str, Any]
+) -> ScaledDenoiser:
+    return ConsistencyDenoiser(network, image_shape, **fields)
+
+
 def _build_vp(
     network: nn.Module, image_shape: tuple[int, int, int], fields: dict[str, Any]
 ) -> ScaledDenoiser:
@@ -147,8 +155,11 @@ def _build_vp(
     return VPDenoiser(network, image_shape, levels, fields.get("prediction", "eps"))
 
 
+_EDM_FIELDS = frozenset({"sigma_data", "sigma_min", "sigma_max", "noise_scale"})
+
 KINDS = {
-    "edm": Kind(_build_edm, frozenset({"sigma_data", "sigma_min", "sigma_max", "noise_scale"})),
+    "edm": Kind(_build_edm, _EDM_FIELDS),
+    "consistency": Kind(_build_consistency, _EDM_FIELDS),
     "vp": Kind(
         _build_vp,
         frozenset(
@@ -195,7 +206,7 @@ def _record(checkpoint: Checkpoint, options: dict[str, Any]) -> tuple[Kind, dict
     if name is None:
         raise InputError(
             f"{checkpoint.path} must say how its network is used: add {RECORD} or a diffusers "
-            f"scheduler_config.json, or give kind='edm' or kind='vp'"
+            f"scheduler_config.json, or give kind='edm', 'consistency' or 'vp'"
         )
     if name not in tuple(KINDS):
         raise InputError(f"kind must be one of {', '.join(KINDS)}, got {name!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from vml_fast.training.consistency_loss import FEWEST_LEVELS
 from vml_fast.training.heldout import psnr
 
 USE = """\
@@ -19,6 +20,23 @@ prior = vf.load_denoiser("{name}")
 is made of it: D(x; sigma) = c_skip x + c_out F(c_in x; s ln(sigma)/4) with EDM's scalings (Karras
 et al. 2022, arXiv 2206.00364, Table 1), s = `noise_scale`, and F the U-Net between a pixel
 unshuffle and a pixel shuffle by `pixel_unshuffle`. Images are in [-1, 1].
+"""
+
+USE_CONSISTENCY = """\
+## Use
+
+```python
+import vml_fast as vf
+
+prior = vf.load_denoiser("{teacher}")
+consistency = vf.load_denoiser("{name}")
+image = vf.restore(y, H, prior, method="map-ga-np", consistency=consistency).image
+```
+
+`config.json` and the weights are a diffusers `UNet2DModel`; `denoiser.json` says how the model is
+made of it: C(x; sigma) = c_skip x + c_out F(c_in x; s ln(sigma)/4) with the scalings of Song et al.
+2023 (arXiv 2303.01469, appendix C), s = `noise_scale`, and F the U-Net between a pixel unshuffle
+and a pixel shuffle by `pixel_unshuffle`. C(x; sigma_min) = x. Images are in [-1, 1].
 """
 
 
@@ -56,6 +74,16 @@ def training_section(summary: dict[str, Any]) -> str:
         ("weight average", f"power function, relative width {settings['ema_width']:g}"),
         ("seed", str(settings["seed"])),
     ]
+    if "teacher" in settings:
+        lines[:0] = [
+            ("distilled from", f"`{settings['teacher']}`, whose weights it began with"),
+            (
+                "steps of a pair",
+                f"of {FEWEST_LEVELS} to {settings['levels']} noise levels, by Heun's method",
+            ),
+            ("distance", "pseudo-Huber, in units of the network's output"),
+            ("target", f"weights averaged with decay {settings['target_decay']:g}"),
+        ]
     return "## Training\n\n| | |\n|---|---|\n" + rows(lines) + "\n"
 
 
@@ -78,6 +106,21 @@ def heldout_section(summary: dict[str, Any]) -> str:
         "One image of each held-out group; RMSE of D(y + sigma n; sigma) against y, images in "
         "[-1, 1].\n\n"
         f"{heading}\n{'|---' * heading.count(' |')}|\n" + "\n".join(lines) + "\n" + note
+    )
+
+
+def flow_section(summary: dict[str, Any]) -> str:
+    """How far a consistency model and its teacher are from the end of the teacher's ODE."""
+    teacher = summary["flow_rmse_teacher"]
+    lines = [
+        f"| {sigma} | {rmse:.4f} | {teacher[sigma]:.4f} |"
+        for sigma, rmse in summary["flow_rmse"].items()
+    ]
+    return (
+        "## Distance to the end of the ODE\n\n"
+        "RMS difference from where the teacher's probability-flow ODE from y + sigma n ends (18 "
+        "levels, Heun's\nmethod), of C and of the teacher's D, for held-out y.\n\n"
+        "| sigma | C | D |\n|---|---|---|\n" + "\n".join(lines) + "\n"
     )
 
 
@@ -106,8 +149,16 @@ def model_card(name: str, about: str, summary: dict[str, Any], log: list[dict[st
     Returns:
         Markdown.
     """
-    sections = [f"# {name}\n\n{about}", USE.format(name=name), training_section(summary)]
+    teacher = summary["settings"].get("teacher")
+    use = (
+        USE.format(name=name)
+        if teacher is None
+        else USE_CONSISTENCY.format(name=name, teacher=teacher)
+    )
+    sections = [f"# {name}\n\n{about}", use, training_section(summary)]
     if summary.get("heldout_rmse"):
         sections.append(heldout_section(summary))
+    if summary.get("flow_rmse"):
+        sections.append(flow_section(summary))
     sections.append(log_section(log))
     return "\n".join(sections)

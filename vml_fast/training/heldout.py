@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from vml_fast.training.data import to_model_range
 from vml_fast.training.loss import Denoise
+from vml_fast.training.sampling import flow_end
 
 LEVELS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
+FLOW_LEVELS = (0.1, 0.5, 2.0, 10.0, 40.0, 80.0)
 
 
 @torch.no_grad()
@@ -48,6 +51,40 @@ def level_table(
             total += float((denoise(noisy, level) - target).double().square().sum())
         table[f"{sigma:g}"] = math.sqrt(total / images.numel())
     return table
+
+
+@torch.no_grad()
+def flow_table(
+    models: Sequence[Denoise],
+    teacher: Denoise,
+    images: Tensor,
+    seed: int,
+    device: torch.device | None = None,
+) -> list[dict[str, float]]:
+    """RMS difference of each model's image from the end of the teacher's ODE (`flow_end`).
+
+    Args:
+        models: C(x, sigma), or denoisers.
+        teacher: D(x, sigma).
+        images: ``(N, 3, S, S)`` uint8; x is such an image with noise.
+        seed: of the noise, the same at every level and every call.
+        device: of the models.
+
+    Returns:
+        For each model the difference at each of `FLOW_LEVELS`, in units of the range [-1, 1], by
+        ``f"{sigma:g}"``.
+    """
+    clean = to_model_range(images)
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
+    tables: list[dict[str, float]] = [{} for _ in models]
+    for sigma in FLOW_LEVELS:
+        x = (clean + sigma * noise).to(device)
+        level = x.new_full((len(x),), sigma)
+        end = flow_end(teacher, x, sigma)
+        for table, model in zip(tables, models, strict=True):
+            error = float((model(x, level) - end).double().square().mean().sqrt())
+            table[f"{sigma:g}"] = float(f"{error:.4g}")
+    return tables
 
 
 def psnr(rmse: float) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from vml_fast.denoisers.base import Scalings
 from vml_fast.denoisers.edm import edm_scalings
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
@@ -33,9 +34,13 @@ class PreconditionedNetwork(nn.Module):
         self.sigma_data = sigma_data
         self.noise_scale = noise_scale
 
+    def scalings(self, sigma: Tensor) -> Scalings:
+        """The coefficients at levels ``sigma`` ``(B,)``."""
+        return edm_scalings(sigma, self.sigma_data, self.noise_scale)
+
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Denoise ``x`` ``(B, C, H, W)`` at levels ``sigma`` ``(B,)``; float32, of x's shape."""
-        scale = edm_scalings(sigma, self.sigma_data, self.noise_scale)
+        scale = self.scalings(sigma)
         output = self.network(per_sample(scale.input) * x, scale.noise)
         return per_sample(scale.skip) * x + per_sample(scale.out) * output.float()
 

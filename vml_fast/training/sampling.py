@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vml_fast.evaluation.images import to_uint8
 from vml_fast.training.checkpoint import replace_file
-from vml_fast.training.loss import Denoise
+from vml_fast.training.loss import Denoise, per_sample
 
 
 def noise_levels(steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> list[float]:
@@ -19,6 +19,52 @@ def noise_levels(steps: int, sigma_min: float, sigma_max: float, rho: float = 7.
     ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
     first, last = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
     return [*((first + ramp * (last - first)) ** rho).tolist(), 0.0]
+
+
+def heun_step(denoise: Denoise, x: Tensor, sigma: Tensor, following: Tensor) -> Tensor:
+    """One second-order step of the ODE dx/dsigma = (x - D(x, sigma))/sigma.
+
+    Args:
+        denoise: D(x, sigma).
+        x: ``(B, C, H, W)`` at noise level ``sigma``.
+        sigma: ``(B,)``.
+        following: the level to go to, ``(B,)``; 0 takes the first-order step.
+
+    Returns:
+        ``(B, C, H, W)``.
+    """
+
+    def slope(x: Tensor, level: Tensor) -> Tensor:
+        return (x - denoise(x, level)) / per_sample(level)
+
+    change = per_sample(following - sigma)
+    first = slope(x, sigma)
+    euler = x + change * first
+    if not bool((following > 0).all()):
+        return euler
+    return x + change * (first + slope(euler, following)) / 2
+
+
+@torch.no_grad()
+def flow_end(
+    denoise: Denoise, x: Tensor, sigma: float, steps: int = 18, sigma_min: float = 0.002
+) -> Tensor:
+    """Where the ODE of a denoiser from x ends: what a consistency model distilled from it learns.
+
+    Args:
+        denoise: D(x, sigma).
+        x: ``(B, C, H, W)`` at noise level ``sigma``.
+        sigma: above ``sigma_min``.
+        steps: noise levels from ``sigma`` to ``sigma_min``, spaced as EDM's; at least 2.
+        sigma_min: where it ends.
+
+    Returns:
+        ``(B, C, H, W)``.
+    """
+    levels = x.new_tensor(noise_levels(steps, sigma_min, sigma)[:-1])
+    for level, following in pairwise(levels):
+        x = heun_step(denoise, x, level.expand(len(x)), following.expand(len(x)))
+    return x
 
 
 @torch.no_grad()
@@ -41,19 +87,10 @@ def heun_sample(
     Returns:
         ``(B, C, H, W)``, about [-1, 1].
     """
-
-    def slope(x: Tensor, level: float) -> Tensor:
-        return (x - denoise(x, x.new_full((len(x),), level))) / level
-
-    levels = noise_levels(steps, sigma_min, sigma_max)
+    levels = noise.new_tensor(noise_levels(steps, sigma_min, sigma_max))
     x = noise * levels[0]
     for level, following in pairwise(levels):
-        first = slope(x, level)
-        euler = x + (following - level) * first
-        if following > 0:
-            x = x + (following - level) * (first + slope(euler, following)) / 2
-        else:
-            x = euler
+        x = heun_step(denoise, x, level.expand(len(x)), following.expand(len(x)))
     return x
 
 

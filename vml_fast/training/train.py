@@ -119,7 +119,7 @@ class Trainer(TrainingLoop):
         return split_groups(groups, settings.heldout_fraction, settings.seed)
 
     def loss(self, generator: torch.Generator) -> Tensor:
-        """Mean of `edm_loss` over a batch of training images."""
+        """Mean of `batch_loss` over training images at random noise levels."""
         settings, split = self.settings, self.split
         batch = settings.batch
         images = draw_batch(self.folder.images, split.train, batch, settings.flip, generator)
@@ -129,10 +129,15 @@ class Trainer(TrainingLoop):
             tensor.to(self.device, memory_format=torch.channels_last) for tensor in (images, noise)
         )
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            losses = edm_loss(
-                self.model, images, sigma.to(self.device), noise, self.record.sigma_data
-            )
-        return losses.mean()
+            return self.batch_loss(images, sigma.to(self.device), noise).mean()
+
+    def batch_loss(self, images: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
+        """`edm_loss` of each image, ``(B,)``."""
+        return edm_loss(self.model, images, sigma, noise, self.record.sigma_data)
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Unconditional images from standard normal noise."""
+        return heun_sample(self.averaged, noise, sigma_max=self.record.sigma_max)
 
     def heldout_images(self) -> Tensor:
         """The first image of each held-out group, ``(N, 3, S, S)`` uint8."""
@@ -149,9 +154,9 @@ class Trainer(TrainingLoop):
         network = self.averaged_network
         save_prior(network, self.record, self.out / PRIOR)
         summary = self._summary(final)
-        if self.split.heldout:
-            summary["heldout_rmse"] = self._heldout_table(self.averaged)
-        self.log({"heldout_rmse": summary.get("heldout_rmse")})
+        measured = self.measures()
+        summary |= measured
+        self.log({"heldout_rmse": None} | measured)
         if final:
             save_prior(network, self.record, self.out / PRIOR_FLOAT16, torch.float16)
             if self.split.heldout:
@@ -164,6 +169,10 @@ class Trainer(TrainingLoop):
         if self.on_snapshot is not None:
             self.on_snapshot(self)
         return summary
+
+    def measures(self) -> dict[str, Any]:
+        """What a snapshot measures on held-out images, by its name in the summary."""
+        return {"heldout_rmse": self._heldout_table(self.averaged)} if self.split.heldout else {}
 
     def _heldout_table(
         self, model: PreconditionedNetwork, other: PreconditionedNetwork | None = None
@@ -194,16 +203,17 @@ class Trainer(TrainingLoop):
         }
 
     def _card(self, summary: dict[str, Any]) -> str:
-        about = (
-            f"A denoiser of {self.settings.size}x{self.settings.size} colour images, made with "
-            "`vml-fast train-prior`.\n"
-        )
-        return model_card(str(self.out / PRIOR), about, summary, read_log(self.out))
+        return model_card(str(self.out / PRIOR), self.about(), summary, read_log(self.out))
+
+    def about(self) -> str:
+        """First paragraph of the model card."""
+        size = self.settings.size
+        return f"A denoiser of {size}x{size} colour images, made with `vml-fast train-prior`.\n"
 
     def _samples(self) -> None:
         size = self.settings.size
         generator = torch.Generator().manual_seed(self.settings.seed)
         noise = torch.randn(SAMPLES, 3, size, size, generator=generator).to(self.device)
-        images = heun_sample(self.averaged, noise, sigma_max=self.record.sigma_max)
+        images = self.sample(noise)
         path = self.out / "samples" / f"step{self.step:07d}.png"
         save_grid(images, path, columns=8, zoom=max(1, 128 // size))

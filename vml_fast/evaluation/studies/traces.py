@@ -177,10 +177,13 @@ def traces_figure(
     grid = figure.subplots(len(problems), 3, squeeze=False, width_ratios=(1.5, 1, 1))
     for axes, problem, run, found in zip(grid, problems, runs, scores, strict=True):
         _draw_shares(axes[0], problem, run)
-        words = "nats below the nearest posterior mode"
-        _draw_bars(axes[1], {form: one["mode_gap"] for form, one in found.items()}, words, "{:.3f}")
-        words = "starts that end on another mode\nthan without traces"
-        _draw_bars(axes[2], {form: one["switched"] for form, one in found.items()}, words, "{:.0%}")
+        gaps = {form: one["mode_gap"] for form, one in found.items()}
+        texts = [f"{gap:.3f}" for gap in gaps.values()]
+        _draw_bars(axes[1], gaps, texts, "nats below the nearest posterior mode")
+        switched = {form: one["switched"] for form, one in found.items()}
+        texts = [f"{one['switched']:.0%}; {one['coverage']:.2f}" for one in found.values()]
+        words = "starts that end on another mode\nthan without traces; coverage of the modes"
+        _draw_bars(axes[2], switched, texts, words)
     return figure
 
 
@@ -204,13 +207,13 @@ def _draw_shares(axes: Axes, problem: Problem, runs: dict[str, Descent]) -> None
     axes.legend(fontsize=6.5, frameon=False, loc="lower left")
 
 
-def _draw_bars(axes: Axes, values: dict[str, float], words: str, form: str) -> None:
+def _draw_bars(axes: Axes, values: dict[str, float], texts: Sequence[str], words: str) -> None:
     forms = list(values)
-    bars = axes.barh(
-        forms, list(values.values()), color=[COLORS[each] for each in forms], height=0.6
-    )
-    axes.bar_label(bars, [f" {form.format(v)}" for v in values.values()], fontsize=7, color=INK)
-    axes.set_xlim(0, max(*values.values(), 1e-3) * 1.35)
+    colors = [COLORS[form] for form in forms]
+    bars = axes.barh(forms, list(values.values()), color=colors, height=0.6)
+    axes.bar_label(bars, [f" {text}" for text in texts], fontsize=7, color=INK)
+    axes.set_xlim(0, max(*values.values(), 1e-3) * 1.45)
+    axes.locator_params(axis="x", nbins=5)
     axes.invert_yaxis()
     axes.set_xlabel(words, fontsize=7, color=INK)
     axes.tick_params(labelsize=7, colors=INK)
