@@ -1,11 +1,14 @@
 """`vml-fast evaluate` from the command line, with a tiny prior."""
 
 import json
+import shlex
+from dataclasses import replace
 
 import pytest
 
 from tests.cli.conftest import run
 from vml_fast.cli import evaluate as command
+from vml_fast.cli import evaluate_run
 from vml_fast.evaluation.comparison.budgets import BUDGETS
 from vml_fast.evaluation.comparison.presets import COMPARISONS
 
@@ -40,6 +43,35 @@ def test_a_comparison_writes_its_tables(evaluate, tmp_path):
     for name in ("tables.md", "tables.tex", "report.html"):
         assert (tmp_path / "out" / name).stat().st_size > 100
     assert "ant, bee" in (tmp_path / "out" / "tables.md").read_text()
+
+
+COMMANDS = [
+    "--preset emoji64",
+    "--preset emoji64 --prior elsewhere --data 'my photos' --seed 3 --dtype bfloat16 --resize",
+    "--preset vml-map-emoji64 --tasks half,sr4 --noise-std 0,0.05 --budgets 420 --images 4",
+    "--preset ddrm --prior emoji64 --data emoji64-heldout --inception-weights w/inception.pth",
+    "--tasks half --methods ddrm,dps --noise-std 0.123456789,1e-07 --budgets 20,100",
+    "--tasks sr4 --prior emoji64 --images 16 --device cpu --backend reference --consistency c/",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", COMMANDS)
+def test_the_command_of_the_report_gives_the_same_settings(text, monkeypatch, tmp_path):
+    parsed = []
+    monkeypatch.setattr(evaluate_run, "run", lambda settings, *_, **__: parsed.append(settings))
+    assert run("evaluate", *shlex.split(text), "--output", tmp_path).exit_code == 0
+    command = shlex.split(parsed[0].command())
+    assert command[:2] == ["vml-fast", "evaluate"]
+    assert run(*command[1:], "--output", tmp_path).exit_code == 0
+    assert parsed[0] == parsed[1]
+    assert "--max-minutes" not in replace(parsed[0], max_seconds=3.0).command()
+
+
+def test_what_was_not_said_is_not_in_the_command(monkeypatch, tmp_path):
+    parsed = []
+    monkeypatch.setattr(evaluate_run, "run", lambda settings, *_, **__: parsed.append(settings))
+    run("evaluate", "--preset", "emoji64", "--prior", "emoji64", "--output", tmp_path)
+    assert parsed[0].command() == "vml-fast evaluate --preset emoji64"
 
 
 def test_the_same_command_goes_on(evaluate, tmp_path):
@@ -83,16 +115,23 @@ def test_a_preset_without_its_network_says_what_to_pass(preset, tmp_path):
     ("arguments", "words"),
     [
         (("--images", "2"), "--preset nor --tasks"),
-        (("--preset", "nope"), "preset is 'nope'"),
+        (("--preset", "nope"), "--preset is 'nope'"),
+        (("--preset", "emoji64", "--noise-std", "0.3"), "--noise-std holds 0.3"),
+        (("--preset", "emoji64", "--budgets", "21"), "--budgets holds 21"),
+        (("--preset", "emoji64", "--methods", "nope"), "--methods holds 'nope'"),
+        (("--tasks", "half", "--dtype", "int8"), "--dtype is 'int8'"),
         (("--tasks", "nope"), "--tasks is 'nope'"),
         (("--tasks", ","), "at least one value"),
         (("--tasks", "half", "--methods", "nope"), "--methods is 'nope'"),
-        (("--tasks", "half", "--methods", "vml-map-tau"), "without noise the budgets are for"),
+        (
+            ("--tasks", "half", "--methods", "vml-map-tau"),
+            "--methods is 'vml-map-tau'; without noise",
+        ),
         (("--tasks", "half", "--budgets", "50"), "--budgets holds 50"),
         (("--tasks", "half", "--budgets", "many"), "--budgets is 'many'"),
         (("--tasks", "half", "--noise-std", "-1"), "--noise-std is -1.0"),
         (("--tasks", "half", "--images", "0"), "--images is 0"),
-        (("--tasks", "half", "--images", "9"), "1 to 3 of this data set"),
+        (("--tasks", "half", "--images", "9"), "--images is 9; it must be 1 to 3"),
         (("--tasks", "half", "--max-minutes", "-1"), "--max-minutes is -1"),
         (("--tasks", "half", "--seed", "-1"), "--seed is -1"),
         (("--tasks", "half", "--device", "tpu"), "--device is 'tpu'"),
@@ -101,7 +140,7 @@ def test_a_preset_without_its_network_says_what_to_pass(preset, tmp_path):
             ("--tasks", "half", "--images", "2", "--inception-weights", "no.pth"),
             "no.pth are no file",
         ),
-        (("--preset", "emoji64", "--tasks", "denoise", "--images", "2"), "tasks holds 'denoise'"),
+        (("--preset", "emoji64", "--tasks", "denoise", "--images", "2"), "--tasks holds 'denoise'"),
     ],
 )
 def test_bad_options_are_one_sentence(evaluate, tmp_path, arguments, words):

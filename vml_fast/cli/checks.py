@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from vml_fast.errors import InputError
 
@@ -11,6 +13,22 @@ def check_name(name: str, value: str, allowed: Iterable[str]) -> None:
     """Raise an InputError unless `value` is one of the allowed names."""
     if value not in allowed:
         raise InputError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
+
+
+@contextmanager
+def naming_options(options: Mapping[str, str]) -> Iterator[None]:
+    """Errors about an argument of the library name the option that it came from.
+
+    Args:
+        options: argument, the first word of an error, to the option.
+    """
+    try:
+        yield
+    except InputError as error:
+        name = re.match(r"\w+", str(error))
+        if name is None or name[0] not in options:
+            raise
+        raise InputError(f"{options[name[0]]}{str(error)[name.end() :]}") from error
 
 
 def check_seed(name: str, seed: int) -> int:

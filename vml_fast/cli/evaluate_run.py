@@ -10,8 +10,9 @@ from typing import Any
 import torch
 import typer
 
+from vml_fast.cli.checks import naming_options
 from vml_fast.cli.environment import check_backend, device_name
-from vml_fast.cli.evaluate_settings import EvaluateSettings
+from vml_fast.cli.evaluate_settings import OPTIONS, EvaluateSettings
 from vml_fast.denoisers import LatentDenoiser, ScaledDenoiser, load_denoiser
 from vml_fast.denoisers.loading import EMBEDDED, PRIORS
 from vml_fast.devices import find_device
@@ -58,7 +59,8 @@ def _prepare(settings: EvaluateSettings) -> tuple[Bench, dict[str, Any], list[st
     check_backend(settings.backend, device)
     denoiser = _load("--prior", settings.prior, settings, device)
     shape = _image_shape(denoiser)
-    data = load_dataset(settings.data, shape, settings.images, resize=settings.resize)
+    with naming_options(OPTIONS):
+        data = load_dataset(settings.data, shape, settings.images, resize=settings.resize)
     consistency = None
     if settings.consistency is not None:
         consistency = _load("--consistency", settings.consistency, settings, device)

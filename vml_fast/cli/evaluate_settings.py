@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vml_fast.cli.checks import check_name, check_seed
+from vml_fast.cli.checks import check_name, check_seed, naming_options
+from vml_fast.denoisers.precision import DTYPES
 from vml_fast.errors import InputError
 from vml_fast.evaluation.comparison import presets
 from vml_fast.evaluation.comparison.budgets import BUDGETS
@@ -21,6 +23,12 @@ from vml_fast.solvers.checks import check_count, check_noise_std
 Value = TypeVar("Value")
 DEFAULT_PRIOR = "emoji64"
 DEFAULT_IMAGES = 16
+OPTIONS = {
+    "method": "--methods", "methods": "--methods", "task": "--tasks", "tasks": "--tasks",
+    "noise_stds": "--noise-std", "budget": "--budgets", "chosen_budgets": "--budgets",
+    "images": "--images", "data": "--data",
+}  # fmt: skip
+"""What the library calls the values of options."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,8 @@ class EvaluateSettings:
         Raises:
             InputError: a value outside what is allowed, or a preset without the network it needs.
         """
+        if preset is not None:
+            check_name("--preset", preset, presets.COMPARISONS)
         chosen = None if preset is None else presets.comparison(preset)
         if chosen is not None and chosen.prior is None and (prior is None or data is None):
             raise InputError(
@@ -82,8 +92,8 @@ class EvaluateSettings:
             tasks=_parse("--tasks", tasks, str),
             noise_std=_parse("--noise-std", noise_std, float),
             budgets=_parse("--budgets", budgets, int),
-            prior=prior or (chosen and chosen.prior) or DEFAULT_PRIOR,
-            data=data or (chosen and chosen.data) or HELDOUT,
+            prior=prior if prior is not None else (chosen and chosen.prior) or DEFAULT_PRIOR,
+            data=data if data is not None else (chosen and chosen.data) or HELDOUT,
             images=images or (chosen.images if chosen else DEFAULT_IMAGES),
             all_images=images is not None,
             seed=check_seed("--seed", seed),
@@ -98,6 +108,7 @@ class EvaluateSettings:
             check_name("--methods", name, (*METHODS, *BASELINES, *INTERPOLATIONS))
         for name in self.tasks if self.preset is None else ():
             check_name("--tasks", name, [*(t for t in TASKS if t != "inpaint"), *TASK_PRESETS])
+        check_name("--dtype", self.dtype, ("auto", *DTYPES))
         for level in self.noise_std:
             check_noise_std(level, name="--noise-std")
         for budget in self.budgets:
@@ -113,18 +124,20 @@ class EvaluateSettings:
         Raises:
             InputError: a method without settings at a noise level, or a value of no cell.
         """
-        if self.preset is not None:
-            request = presets.Request(
-                self.images if self.all_images else None, self.consistency is not None
-            )
-            return presets.select(
-                presets.comparison(self.preset).cells(request),
-                methods=self.methods,
-                tasks=self.tasks,
-                noise_stds=self.noise_std,
-                chosen_budgets=self.budgets,
-            )
-        return self._grid()
+        with naming_options(OPTIONS):
+            return self._grid() if self.preset is None else self._selected(self.preset)
+
+    def _selected(self, preset: str) -> list[Cell]:
+        request = presets.Request(
+            self.images if self.all_images else None, self.consistency is not None
+        )
+        return presets.select(
+            presets.comparison(preset).cells(request),
+            methods=self.methods,
+            tasks=self.tasks,
+            noise_stds=self.noise_std,
+            chosen_budgets=self.budgets,
+        )
 
     def _grid(self) -> list[Cell]:
         levels = self.noise_std or (0.0,)
@@ -152,20 +165,29 @@ class EvaluateSettings:
         return f"Methods compared on {self.data}"
 
     def command(self) -> str:
-        """What makes the same cells again."""
+        """What makes the same cells again: every option that was given, but --max-minutes."""
+        chosen = None if self.preset is None else presets.comparison(self.preset)
+        usual_prior, usual_data = (
+            (DEFAULT_PRIOR, HELDOUT) if chosen is None else (chosen.prior, chosen.data)
+        )
         named = {
             "preset": self.preset,
             "methods": ",".join(self.methods),
             "tasks": ",".join(self.tasks),
-            "noise-std": ",".join(f"{level:g}" for level in self.noise_std),
+            "noise-std": ",".join(str(level).removesuffix(".0") for level in self.noise_std),
             "budgets": ",".join(map(str, self.budgets)),
+            "prior": None if self.prior == usual_prior else self.prior,
             "consistency": self.consistency,
-            "images": self.images if self.all_images else None,
+            "data": None if self.data == usual_data else self.data,
+            "images": str(self.images) if self.all_images else None,
+            "seed": str(self.seed) if self.seed else None,
+            "device": None if self.device == "auto" else self.device,
+            "dtype": None if self.dtype == "float32" else self.dtype,
+            "backend": None if self.backend == "auto" else self.backend,
+            "inception-weights": self.inception_weights and str(self.inception_weights),
         }
-        options = [f"--{name} {value}" for name, value in named.items() if value]
-        if self.preset is None or presets.comparison(self.preset).prior is None:
-            options += [f"--prior {self.prior}", f"--data {self.data}"]
-        return " ".join(["vml-fast evaluate", *options])
+        words = [word for name, value in named.items() if value for word in (f"--{name}", value)]
+        return shlex.join(["vml-fast", "evaluate", *words, *["--resize"] * self.resize])
 
 
 def _parse(name: str, text: str | None, kind: Callable[[str], Value]) -> tuple[Value, ...]:

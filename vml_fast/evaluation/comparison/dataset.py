@@ -56,7 +56,7 @@ def spread(total: int, count: int) -> list[int]:
         InputError: more are wanted than there are, or none.
     """
     if not 1 <= count <= total:
-        raise InputError(f"{count} images were asked for; it must be 1 to {total} of this data set")
+        raise InputError(f"images is {count}; it must be 1 to {total} of this data set")
     return [i * total // count for i in range(count)]
 
 

@@ -256,8 +256,8 @@ def select(
     """
     _check("methods", methods, [n for c in cells for n in (c.method, c.label)])
     _check("tasks", tasks, [c.task for c in cells])
-    _check("noise-std", noise_stds, [c.noise_std for c in cells])
-    _check("budgets", chosen_budgets, [c.budget for c in cells if c.budget])
+    _check("noise_stds", noise_stds, [c.noise_std for c in cells])
+    _check("chosen_budgets", chosen_budgets, [c.budget for c in cells if c.budget])
 
     def kept(cell: Cell) -> bool:
         free = cell.method in INTERPOLATIONS
