@@ -8,6 +8,7 @@ from threading import Barrier, Thread
 import pytest
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 import vml_fast as vf
 from tests.runtime.fake_graph import FakeGraphs, fake_graphs
@@ -256,6 +257,25 @@ def test_warm_up_is_shown_apart(graphs: FakeGraphs) -> None:
     first, second = (wanted.solve(H(images())) for _ in range(2))
     assert 0 < first.warmup_seconds < first.seconds
     assert second.warmup_seconds == 0
+
+
+def test_the_bar_names_a_warm_up_and_leaves_its_time_out(
+    graphs: FakeGraphs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str | None, float]] = []
+
+    class Bar(tqdm):
+        def set_description(self, desc: str | None = None, refresh: bool = True) -> None:
+            seen.append((desc, self.start_t))
+            super().set_description(desc, refresh)
+
+    monkeypatch.setattr("vml_fast.solvers.base.tqdm", Bar)
+    H = SuperResolution(SHAPE, 2)
+    result = solver(H, True).solve(H(images()), progress=True)
+    assert [what for what, _ in seen] == ["recording a CUDA graph", ""] * 2
+    before, after, again, end = (start for _, start in seen)
+    left_out = (after - before) + (end - again)
+    assert left_out == pytest.approx(result.warmup_seconds, rel=0.5)
 
 
 @pytest.mark.gpu

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -56,6 +57,7 @@ class Run:
         total: how many the caller's batch has.
         states: the records so far, in tensors.
         warmup_seconds: time spent on compiling and recording.
+        announced: when something was last announced.
         autoencoder_calls: passes of an autoencoder, per image.
     """
 
@@ -70,6 +72,7 @@ class Run:
     total: int
     states: list[State] = field(default_factory=list)
     warmup_seconds: float = 0.0
+    announced: float = 0.0
     autoencoder_calls: int = 0
 
     @property
@@ -97,7 +100,14 @@ class Run:
             self.bar.reset(total=steps * self.watch.parts)
 
     def announce(self, what: str) -> None:
-        """Show what is being prepared on the bar; "" when that is done."""
+        """Show what is being prepared on the bar; "" when that is done.
+
+        The time in between is a warm-up, which the bar's pace and remaining time leave out.
+        """
+        now = time.time()  # the clock of the bar
+        if not what and not self.bar.disable:
+            self.bar.start_t += now - self.announced
+        self.announced = now
         self.bar.set_description(what, refresh=True)
 
     def per_sample(self, name: str, values: float | Array) -> Tensor:
