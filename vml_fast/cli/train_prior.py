@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -132,6 +133,22 @@ def train_prior(
             "--consistency", help="Distil a consistency model from the prior that --init names."
         ),
     ] = False,
+    latent: Annotated[
+        bool,
+        typer.Option(
+            "--latent", help="Train an autoencoder, then a prior of its latents: latent diffusion."
+        ),
+    ] = False,
+    latent_channels: Annotated[
+        int, typer.Option(help="Channels of the latents, with --latent.")
+    ] = 8,
+    autoencoder_channels: Annotated[
+        str,
+        typer.Option(help="Width of the autoencoder at each resolution; multiples of 16."),
+    ] = "32,64",
+    autoencoder_share: Annotated[
+        float, typer.Option(help="Share of the budget for the autoencoder, in (0, 1).")
+    ] = 0.4,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT.")] = False,
     snapshot_minutes: Annotated[
         float, typer.Option(help="Time between checkpoints, with samples and held-out error.")
@@ -141,6 +158,8 @@ def train_prior(
     # here, so that --help answers before torch is loaded
     from vml_fast.training.data import load_image_folder
     from vml_fast.training.distill import ConsistencySettings, ConsistencyTrainer
+    from vml_fast.training.latent import check_latent_run_folder, train_latent_prior
+    from vml_fast.training.latent_settings import latent_settings
     from vml_fast.training.run_folder import PRIOR, check_run_folder
     from vml_fast.training.settings import TrainingSettings
     from vml_fast.training.train import Trainer
@@ -148,6 +167,8 @@ def train_prior(
     with naming_options():
         if consistency and not init:
             raise InputError("init must name the prior to distil with --consistency, got nothing")
+        if latent and (consistency or init):
+            raise InputError("latent must be given without --consistency and --init")
         numbers = {
             "learning_rate": learning_rate,
             "warmup_steps": warmup_steps,
@@ -178,16 +199,28 @@ def train_prior(
             "resume": resume,
             "snapshot_minutes": snapshot_minutes,
         }
-        check_run_folder(out, resume)
-        trainer: Trainer
-        if consistency:
+        run: Callable[[], dict[str, Any]]
+        if latent:
+            halves = latent_settings(
+                TrainingSettings(**common),
+                autoencoder_channels=integers(autoencoder_channels, "autoencoder_channels"),
+                latent_channels=latent_channels,
+                autoencoder_share=autoencoder_share,
+            )
+            check_latent_run_folder(out, resume)
+            images = load_image_folder(data, size)
+            run = partial(train_latent_prior, images, out, halves, **running)
+        elif consistency:
+            check_run_folder(out, resume)
             distilled = ConsistencySettings(**common, teacher=str(init))
-            trainer = ConsistencyTrainer(load_image_folder(data, size), out, distilled, **running)
+            run = ConsistencyTrainer(load_image_folder(data, size), out, distilled, **running).run
         else:
+            check_run_folder(out, resume)
             settings = TrainingSettings(**common)
-            trainer = Trainer(load_image_folder(data, size), out, settings, init=init, **running)
+            run = Trainer(load_image_folder(data, size), out, settings, init=init, **running).run
     try:
-        summary = trainer.run()
+        with naming_options():
+            summary = run()
     except FloatingPointError as error:
         typer.echo(f"error: {error}.", err=True)
         raise typer.Exit(1) from None

@@ -39,8 +39,9 @@ def build_network(
     layers: int,
     attention: Sequence[int] | None,
     unshuffle: int,
+    image_channels: int = 3,
 ) -> PixelUnshuffled:
-    """Build F for ``(B, 3, size, size)`` images, with random weights.
+    """Build F for ``(B, image_channels, size, size)`` images, with random weights.
 
     Args:
         size: image side in pixels, a multiple of ``unshuffle * 2**(len(channels) - 1)``.
@@ -49,6 +50,7 @@ def build_network(
         attention: feature-map sides with self-attention; ``None``: the lowest one. The middle
             block always has it.
         unshuffle: f of the pixel unshuffle.
+        image_channels: of the images; of the latents for a latent prior.
 
     Raises:
         InputError: the sizes do not fit.
@@ -61,8 +63,8 @@ def build_network(
     widths = [width for width, has in zip(channels, attends, strict=True) if has] + [channels[-1]]
     unet = require("diffusers", "diffusers").UNet2DModel(
         sample_size=side,
-        in_channels=3 * unshuffle**2,
-        out_channels=3 * unshuffle**2,
+        in_channels=image_channels * unshuffle**2,
+        out_channels=image_channels * unshuffle**2,
         block_out_channels=tuple(channels),
         layers_per_block=layers,
         down_block_types=tuple("AttnDownBlock2D" if has else "DownBlock2D" for has in attends),

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
-import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,9 +13,8 @@ from vml_fast.denoisers.unshuffle import PixelUnshuffled
 from vml_fast.errors import InputError, require
 from vml_fast.evaluation.files import Kind, inspect
 from vml_fast.training.checkpoint import write_text
+from vml_fast.training.model_folder import CONFIG, save_model
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-CONFIG = "config.json"
 DENOISER = "denoiser.json"
 EMBEDDED = Path(__file__).parents[1] / "denoisers" / "priors"
 
@@ -61,17 +57,7 @@ def save_prior(
         folder: made if missing; other files in it stay.
         dtype: of the stored weights.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    unet = copy.deepcopy(network.unet)
-    for parameter in unet.parameters():  # diffusers warns about `.to(dtype)` without need
-        parameter.data = parameter.data.to(dtype, memory_format=torch.contiguous_format)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as temporary:
-        unet.save_pretrained(temporary, safe_serialization=True)  # type: ignore[operator]
-        config = json.loads((Path(temporary) / CONFIG).read_text(encoding="utf-8"))
-        (Path(temporary) / WEIGHTS).chmod(0o644)
-        os.replace(Path(temporary) / WEIGHTS, folder / WEIGHTS)
-    config.pop("_name_or_path", None)  # a path of the training machine
-    write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
+    save_model(network.unet, folder, dtype)
     write_text(folder / DENOISER, json.dumps(asdict(record), indent=2) + "\n")
 
 
