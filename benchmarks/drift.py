@@ -14,10 +14,10 @@ from typing import Any
 
 import vml_fast as vf
 from benchmarks.machine import DEVICE, machine_record
-from vml_fast.cli.tables import markdown
 from vml_fast.evaluation.drift import Drift, drift
 from vml_fast.evaluation.files import write_json, write_whole
 from vml_fast.evaluation.heldout import heldout_emoji
+from vml_fast.evaluation.tables import markdown
 from vml_fast.schedules import edm_schedule
 
 FOLDER = Path(__file__).parents[1] / "docs" / "results" / "drift-emoji64"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from vml_fast.cli.environment import processor_name
+from vml_fast.evaluation.machine import device_words
 from vml_fast.ops import availability
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -25,10 +25,8 @@ def backends() -> list[str]:
 
 @functools.cache
 def device_name() -> str:
-    """What the GPU calls itself, or the processor with the number of threads that torch uses."""
-    if DEVICE == "cuda":
-        return torch.cuda.get_device_name()
-    return f"{processor_name()}, {torch.get_num_threads()} threads"
+    """What the device calls itself, for the records."""
+    return device_words(torch.device(DEVICE))
 
 
 def machine_tag() -> str:
@@ -54,12 +52,6 @@ def cache_bytes() -> int:
         size = path.read_text(encoding="utf-8").strip()
         found.append(int(size[:-1]) * units[size[-1]])
     return max(found)
-
-
-def synchronize() -> None:
-    """Wait for the GPU, if there is one."""
-    if DEVICE == "cuda":
-        torch.cuda.synchronize()
 
 
 if __name__ == "__main__":

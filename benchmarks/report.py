@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from benchmarks.machine import RESULTS
 from benchmarks.records import Entry, Machine, load_all, median, share, speed_up
 from benchmarks.throughput_report import throughput_section
 from vml_fast.evaluation.files import write_whole
+from vml_fast.evaluation.tables import markdown
 
 PAGES = Path(__file__).parents[1] / "docs" / "benchmarks"
 
@@ -43,12 +44,6 @@ timed by CUDA events. All times are medians.
 """
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; the first column is text, the others are numbers."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
 def duration(seconds: float) -> str:
     """Three significant digits in a handy unit."""
     for unit, factor in (("s", 1.0), ("ms", 1e3)):
@@ -67,7 +62,7 @@ def claims_section(machine: Machine) -> str:
         (claim.text, f"{claim.value:.2f}", f"{claim.bound} {claim.wanted:.2f}", _yes(claim.met))
         for claim in machine.claims()
     ]
-    return "## Promises\n\n" + table(("what", "measured", "wanted", "met"), rows) if rows else ""
+    return "## Promises\n\n" + markdown(("what", "measured", "wanted", "met"), rows) if rows else ""
 
 
 def _yes(met: bool) -> str:
@@ -90,7 +85,7 @@ def inner_step_section(machine: Machine) -> str:
         )
     header = ("bracket + update", "fused", "plain PyTorch", "faster", "of copy bandwidth")
     note = "Batch 8, float32; the network itself is left out.\n\n"
-    return "## Inner step\n\n" + note + table(header, rows) if rows else ""
+    return "## Inner step\n\n" + note + markdown(header, rows) if rows else ""
 
 
 def launches_section(machine: Machine) -> str:
@@ -106,7 +101,7 @@ def launches_section(machine: Machine) -> str:
     ]
     note = "Launches of one inner step besides those of the network, from a profiler trace.\n\n"
     header = ("task", *(NAMES[name] for name in backends))
-    return "## Launches\n\n" + note + table(header, rows) if rows else ""
+    return "## Launches\n\n" + note + markdown(header, rows) if rows else ""
 
 
 def ops_section(machine: Machine, pictures: Sequence[tuple[str, str]]) -> str:
@@ -122,7 +117,7 @@ def ops_section(machine: Machine, pictures: Sequence[tuple[str, str]]) -> str:
                 cells = (duration(median(entry)), faster, f"{share(entry):.0%}", _rate(entry))
                 rows.append((f"{label(case)}: {NAMES[backend]}", *cells))
         header = (op, "time", "faster", "of copy bandwidth", "GFLOP/s")
-        parts.append(f"### {op}\n\n" + table(header, rows))
+        parts.append(f"### {op}\n\n" + markdown(header, rows))
     return "\n".join(parts)
 
 
@@ -134,7 +129,7 @@ def fastest_section(machine: Machine) -> str:
             names = ", ".join(NAMES[name] for name in rule["order"])
             rows.append((f"{op}{_condition(rule)}", names))
     note = "By the geometric mean of the times over all cases; other rules come first.\n\n"
-    return "## Fastest backend\n\n" + note + table(("op", "fastest first"), rows) if rows else ""
+    return "## Fastest backend\n\n" + note + markdown(("op", "fastest first"), rows) if rows else ""
 
 
 def _condition(rule: dict[str, Any]) -> str:
@@ -165,7 +160,7 @@ def solves_section(machine: Machine) -> str:
             )
         )
     header = ("solve", "VMLMAP", "vf.reference", "faster", "per inner step")
-    return "## Whole solves, emoji64 in float32\n\n" + table(header, rows) if rows else ""
+    return "## Whole solves, emoji64 in float32\n\n" + markdown(header, rows) if rows else ""
 
 
 def suite_section(machine: Machine) -> str:
@@ -176,7 +171,7 @@ def suite_section(machine: Machine) -> str:
         counts = ", ".join(f"{count} {name}" for name, count in tests.items() if count)
         rows.append((step["step"], _yes(step["status"] == 0), f"{step['seconds']:.0f} s", counts))
     header = ("step", "passed", "time", "tests")
-    return "## Builds, tests and checks\n\n" + table(header, rows) if rows else ""
+    return "## Builds, tests and checks\n\n" + markdown(header, rows) if rows else ""
 
 
 def write_page(machine: Machine, folder: Path) -> None:
@@ -208,7 +203,7 @@ def write_index(machines: Sequence[Machine], folder: Path) -> None:
         claims = machine.claims()
         met = f"{sum(claim.met for claim in claims)} of {len(claims)}"
         rows.append((f"[{machine.device}]({machine.tag}.md)", machine.torch, met))
-    text = INTRODUCTION + "\n" + table(("machine", "torch", "promises met"), rows)
+    text = INTRODUCTION + "\n" + markdown(("machine", "torch", "promises met"), rows)
     if not any(machine.kind == "cuda" for machine in machines):
         text += "\nGPU: not measured yet.\n"
     write_whole(folder / "README.md", lambda file: file.write(text.encode()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.records import Entry, Machine, median
-from vml_fast.cli.tables import markdown
+from vml_fast.evaluation.tables import markdown
 
 
 def throughput_section(machine: Machine) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.machine import DEVICE, synchronize
+from benchmarks.machine import DEVICE
+from vml_fast.evaluation.timing import synchronize
 
 Turn = Callable[[int], Any]
 ROUND_SECONDS = 0.02
@@ -45,7 +46,7 @@ def clock() -> float:
 
 
 def seconds_of(call: Callable[[], Any], calls: int = 1) -> float:
-    """Mean time of a call, over `calls` in a row."""
+    """Mean time of a call, over `calls` in a row, by the clock that pytest-benchmark reads here."""
     start = clock()
     for _ in range(calls):
         call()
@@ -96,7 +97,7 @@ class Rotation:
             self.sweep()
         self.graph = graph
         graph.replay()
-        synchronize()
+        synchronize(torch.device(DEVICE))
 
     def plan(self) -> tuple[int, int]:
         """How many rounds of how many calls fit into the time of one case."""

@@ -37,3 +37,9 @@ def require(module: str, extra: str) -> ModuleType:
         name = module.partition(".")[0]
         message = f"{name} is not installed; install it with: pip install 'vml-fast[{extra}]'"
         raise MissingExtra(message) from error
+
+
+def one_line(error: BaseException | str) -> str:
+    """The first line of another's error, short and without stops: it fits into a sentence."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".").replace(". ", "; ")[:200]

@@ -8,8 +8,8 @@ import torch
 from tests.cli.conftest import run
 from vml_fast import trace
 from vml_fast.cli.profile_run import PAGE, RECORD, TRACE
-from vml_fast.cli.tables import markdown
 from vml_fast.evaluation import profiling
+from vml_fast.evaluation.tables import markdown
 
 FAST = ("--steps", 2, "--inner-steps", 2, "--batch-size", 1, "--device", "cpu")
 
@@ -91,7 +91,7 @@ def test_results_are_replaced_only_when_told(profile, tmp_path):
         (("--dtype", "int8"), "--dtype is 'int8'"),
         (("--dtype", "bfloat16", "--no-accelerate"), "--dtype is 'bfloat16' with --no-accelerate"),
         (("--backend", "magic"), "magic"),
-        (("--device", "cuda:99"), "--device is cuda:99"),
+        (("--device", "cuda:99"), "--device is 'cuda:99'"),
         (("--top", 0), "--top is 0"),
         (("--prior", "nobody"), "--prior nobody cannot be used"),
         (("--task", "sr8", "--steps", 0), "--steps is 0"),

@@ -10,6 +10,7 @@ from PIL import Image
 import vml_fast as vf
 from tests.cli.conftest import FAST, SIZE, picture, pixels, run, save
 from vml_fast.cli import restore_run
+from vml_fast.cli.summary import ROWS_SHOWN, print_summary
 from vml_fast.errors import InputError
 from vml_fast.evaluation import metrics
 from vml_fast.evaluation.images import read_picture, to_uint8
@@ -226,6 +227,19 @@ def test_figures_are_drawn(prior, photos, tmp_path):
         assert pixels(tmp_path / "out" / name).std() > 10
     assert "wrote 2 restorations" in result.stdout
     assert "PSNR" in result.stdout
+
+
+def test_the_summary_shows_names_as_they_are(capsys, tmp_path):
+    scores = {"psnr": 20.0, "ssim": None, "residual": 0.01, "seconds": 1.5}
+    names = ["photo[final].png", "[/red].png", *(f"{k}.png" for k in range(ROWS_SHOWN))]
+    entries = [{"input": name, "sample": 0, **scores} for name in names]
+    entries[0]["psnr"] = 40.0
+    print_summary(entries, tmp_path / "out[1]")
+    printed = " ".join(capsys.readouterr().out.split())  # lines are folded to the terminal
+    assert printed.startswith("input sample PSNR, dB residual seconds photo[final].png 0 40.00")
+    assert "[/red].png 0 20.00" in printed
+    assert f"… 2 more mean {20 + 20 / len(names):.2f} 1.00e-02 1.50" in printed
+    assert printed.endswith("out[1]")
 
 
 def _failing_on_call(monkeypatch, number, error):

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from vml_fast.cli.bench import RUNG_KEYS
@@ -14,10 +13,11 @@ from vml_fast.cli.checks import check_name
 from vml_fast.cli.environment import execution
 from vml_fast.cli.measure_settings import MeasureSettings, describe
 from vml_fast.cli.tables import print_table
-from vml_fast.errors import InputError, require
+from vml_fast.errors import require
 from vml_fast.evaluation.figures import write_figure
-from vml_fast.evaluation.files import check_writable, write_json
+from vml_fast.evaluation.files import check_writable, refuse_existing, write_json
 from vml_fast.evaluation.ladder import ladder
+from vml_fast.evaluation.machine import device_words
 from vml_fast.evaluation.throughput import Comparison, compare
 from vml_fast.evaluation.throughput_figure import throughput_figure
 from vml_fast.solvers.checks import check_count
@@ -59,7 +59,8 @@ class BenchRun:
         for key in skip:
             check_name("--skip", key, RUNG_KEYS)
         if output is not None:
-            _check_output(output, overwrite)
+            check_writable(output)
+            refuse_existing(output, (RECORD, CHART), overwrite=overwrite)
             if chart:
                 require("matplotlib", "figures")
         self.settings, self.output, self.skip, self.chart = settings, output, skip, chart
@@ -77,7 +78,7 @@ class BenchRun:
                 say=status.update,
             )
         about = execution(self.device)
-        machine = machine_words(about)
+        machine = device_words(self.device)
         rows = comparison.rows()
         heading = f"{machine}: {describe(self.settings)}"
         print_table(console, heading, COLUMNS, table_rows(rows))
@@ -107,19 +108,6 @@ class BenchRun:
         if self.chart:
             figure = throughput_figure(rows, title=machine, subtitle=describe(self.settings))
             write_figure(self.output / CHART, figure)
-
-
-def _check_output(output: Path, overwrite: bool) -> None:
-    check_writable(output)
-    present = [name for name in (RECORD, CHART) if (output / name).exists()]
-    if present and not overwrite:
-        raise InputError(f"output {output} holds {', '.join(present)}; --overwrite replaces it")
-
-
-def machine_words(about: dict[str, Any]) -> str:
-    """The machine of a record, with its threads where it is a CPU."""
-    name = str(about["device_name"])
-    return name if about["device"] != "cpu" else f"{name}, {torch.get_num_threads()} threads"
 
 
 def table_rows(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:

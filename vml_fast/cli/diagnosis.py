@@ -7,11 +7,12 @@ import platform
 
 import torch
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from vml_fast.cli.environment import package_versions, processor_name
+from vml_fast.cli.environment import package_versions
+from vml_fast.cli.tables import print_table
 from vml_fast.denoisers.loading import EMBEDDED, PRIORS
+from vml_fast.evaluation.machine import processor_name
 from vml_fast.ops.backends import availability
 from vml_fast.ops.fastest import measured_on, summary
 
@@ -90,8 +91,5 @@ def print_diagnosis() -> None:
         "Embedded priors": prior_rows(),
     }
     for title, rows in sections.items():
-        table = Table(box=None, show_header=False, pad_edge=False)
-        for name, finding, style in rows:
-            table.add_row(Text(f"  {name}"), Text(finding, style=style))
-        console.print(Text(title, style="bold"))
-        console.print(table)
+        cells = [(f"  {name}", Text(finding, style=style)) for name, finding, style in rows]
+        print_table(console, title, (), cells)

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from vml_fast.errors import BackendUnavailable
+from vml_fast.evaluation.machine import device_name
 from vml_fast.ops import backends
 
 PACKAGES = (
@@ -40,23 +41,6 @@ def package_versions() -> dict[str, str | None]:
         except PackageNotFoundError:
             found[name] = None
     return found
-
-
-def device_name(device: torch.device) -> str:
-    """What the device calls itself."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return processor_name()
-
-
-def processor_name() -> str:
-    """The processor's model name, or its architecture where the system does not tell."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def execution(device: torch.device) -> dict[str, object]:

@@ -11,7 +11,7 @@ import torch
 import typer
 
 from vml_fast.cli.checks import naming_options
-from vml_fast.cli.environment import check_backend, device_name
+from vml_fast.cli.environment import check_backend
 from vml_fast.cli.evaluate_settings import OPTIONS, EvaluateSettings
 from vml_fast.denoisers import LatentDenoiser, ScaledDenoiser, load_denoiser
 from vml_fast.denoisers.loading import EMBEDDED, PRIORS
@@ -24,6 +24,7 @@ from vml_fast.evaluation.comparison.report import Report
 from vml_fast.evaluation.comparison.run import run_cells
 from vml_fast.evaluation.comparison.store import Store
 from vml_fast.evaluation.distances import inception_features, prior_features
+from vml_fast.evaluation.machine import device_name
 from vml_fast.evaluation.perceptual import perceptual_measures
 
 

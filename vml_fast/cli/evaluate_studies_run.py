@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from vml_fast.cli.checks import check_seed
-from vml_fast.cli.tables import markdown, print_table
+from vml_fast.cli.tables import print_table
 from vml_fast.errors import InputError, require
 from vml_fast.evaluation.figures import write_figure
 from vml_fast.evaluation.files import check_writable, write_json, write_whole
 from vml_fast.evaluation.studies import scaling, tau, toy, traces
+from vml_fast.evaluation.tables import markdown
 from vml_fast.solvers.checks import check_count
 
 if TYPE_CHECKING:
@@ -93,10 +94,22 @@ def run_scaling(output: Path, images: int) -> None:
     """Run, print and write the study of the preconditioners; errors as in `run_toy`."""
     check_count("--images", images, 1)
     _prepare(output)
-    found, spent = scaling.quality(count=images), scaling.costs()
-    header = ["blur", "condition", "form", "RMS distance to nearest mode", "residual / σ_y"]
+    found = [
+        one
+        for inner_steps in scaling.INNER_STEPS
+        for one in scaling.quality(count=images, inner_steps=inner_steps)
+    ]
+    spent = scaling.costs()
+    header = ["blur", "condition", "K", "form", "RMS distance to nearest mode", "residual / σ_y"]
     rows = [
-        [f"{q.width:g}", f"{q.condition:.1e}", q.form, f"{q.error:.4f}", f"{q.residual:.3f}"]
+        [
+            f"{q.width:g}",
+            f"{q.condition:.1e}",
+            str(q.inner_steps),
+            q.form,
+            f"{q.error:.4f}",
+            f"{q.residual:.3f}",
+        ]
         for q in found
     ]
     record = {

@@ -15,7 +15,7 @@ from vml_fast.cli.profile import profile
 from vml_fast.cli.restore import restore
 from vml_fast.cli.train_prior import train_prior
 from vml_fast.errors import BackendUnavailable, InputError, MissingExtra
-from vml_fast.evaluation.files import brief
+from vml_fast.evaluation.text import shorten
 
 
 class OneSentence(TyperGroup):
@@ -31,7 +31,7 @@ class OneSentence(TyperGroup):
         except BrokenPipeError:  # a reader such as `head` has left; typer ends quietly
             raise
         except OSError as error:
-            place = f"{brief(str(error.filename))}: " if error.filename else ""
+            place = f"{shorten(error.filename, 120)}: " if error.filename else ""
             typer.echo(f"error: {place}{error.strerror or error}.", err=True)
             raise typer.Exit(2) from None
 

@@ -12,14 +12,17 @@ from rich.console import Console
 from vml_fast.cli.checks import check_name
 from vml_fast.cli.environment import execution
 from vml_fast.cli.measure_settings import MeasureSettings, describe
-from vml_fast.cli.tables import markdown, print_table
+from vml_fast.cli.tables import print_table
 from vml_fast.denoisers import accelerate
 from vml_fast.denoisers.precision import DTYPES
 from vml_fast.errors import InputError
 from vml_fast.evaluation import profiling
-from vml_fast.evaluation.files import check_writable, write_json, write_whole
+from vml_fast.evaluation.files import check_writable, refuse_existing, write_json, write_whole
 from vml_fast.evaluation.profiling import Kernel, Ratio
 from vml_fast.evaluation.stopwatch import Part
+from vml_fast.evaluation.tables import markdown
+from vml_fast.evaluation.text import shorten
+from vml_fast.evaluation.timing import seconds_of
 from vml_fast.evaluation.workload import bare_pass, runner_options
 from vml_fast.solvers import Result
 from vml_fast.solvers.checks import check_count
@@ -89,9 +92,7 @@ class ProfileRun:
         runner.check()
         self.top = check_count("--top", top, 1)
         check_writable(output)
-        present = [name for name in (TRACE, RECORD, PAGE) if (output / name).exists()]
-        if present and not overwrite:
-            raise InputError(f"output {output} holds {', '.join(present)}; --overwrite replaces it")
+        refuse_existing(output, (TRACE, RECORD, PAGE), overwrite=overwrite)
         self.output = output
         self.settings, self.runner = settings, runner
         self.workload = settings.workload(self.device)
@@ -115,7 +116,7 @@ class ProfileRun:
 
     def profile(self) -> None:
         """Measure everything, write it and print it."""
-        first = profiling.seconds_of(self.solve, self.device)
+        first = seconds_of(self.solve, self.device)
         seconds, parts = profiling.measured_parts(self.solve, self.device)
         bare = self._bare_pass()
         ratio = profiling.inner_step_ratio(self.solve, bare, self.device)
@@ -170,7 +171,7 @@ class ProfileRun:
         print_table(console, heading, PARTS_COLUMNS, part_rows(parts))
         for note in notes:
             console.print(note, highlight=False, soft_wrap=True)
-        kernels = [kernel._replace(name=shorten(kernel.name)) for kernel in kernels]
+        kernels = [kernel._replace(name=shorten(kernel.name, NAME_WIDTH)) for kernel in kernels]
         print_table(console, "\nTop kernels", KERNEL_COLUMNS, kernel_rows(kernels))
         console.print(f"wrote {self.output / TRACE}, {RECORD}, {PAGE}", soft_wrap=True)
 
@@ -195,8 +196,3 @@ def kernel_rows(kernels: Sequence[Kernel]) -> list[tuple[str, ...]]:
         (kernel.name, str(kernel.calls), f"{1e3 * kernel.seconds:.1f}", f"{kernel.share:.1%}")
         for kernel in kernels
     ]
-
-
-def shorten(name: str) -> str:
-    """A kernel's name that fits on a terminal."""
-    return name if len(name) <= NAME_WIDTH else name[: NAME_WIDTH - 1] + "…"

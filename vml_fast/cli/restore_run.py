@@ -26,6 +26,7 @@ from vml_fast.devices import find_device
 from vml_fast.errors import InputError, require
 from vml_fast.evaluation.files import find_inputs, refuse_own_folder
 from vml_fast.evaluation.images import write_picture
+from vml_fast.evaluation.text import shorten
 from vml_fast.solvers import Result
 from vml_fast.solvers import restore as solve
 
@@ -47,11 +48,6 @@ class Item(NamedTuple):
 
     file: int
     sample: int
-
-
-def shorten(name: str, length: int = 40) -> str:
-    """A name that fits above a figure."""
-    return name if len(name) <= length else name[: length - 1] + "…"
 
 
 class RestoreRun:
@@ -254,7 +250,7 @@ class RestoreRun:
         if self.settings.figures:
             options = self.settings.solver_options()
             budget = f"N = {options['steps']}, K = {options['inner_steps']}"
-            stem = shorten(self.paths[file].stem)
+            stem = shorten(self.paths[file].stem, 40)  # fits above a figure
             title = f"{stem}\n{self.settings.task} · {self.settings.method}, {budget}"
             comparison, levels = self._figures(file)
             drawing.write_comparison(self.results.folder / comparison, title)

@@ -15,6 +15,7 @@ from typing import Any
 
 from vml_fast.errors import InputError
 from vml_fast.evaluation.files import Kind, check_writable, inspect, write_json
+from vml_fast.evaluation.text import shorten
 
 
 class Existing(Enum):
@@ -117,8 +118,8 @@ class Results:
         if changed:
             key = changed[0]
             raise InputError(
-                f"{self.path} was made with {key} {_short(former.get(key))}, "
-                f"now it is {_short(self.settings[key])}; --resume needs the same settings"
+                f"{self.path} was made with {key} {_shown(former.get(key))}, "
+                f"now it is {_shown(self.settings[key])}; --resume needs the same settings"
             )
         self.entries = record["results"]
 
@@ -171,6 +172,5 @@ class Results:
         write_json(self.path, content)
 
 
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+def _shown(value: Any) -> str:
+    return shorten(json.dumps(value), 60)

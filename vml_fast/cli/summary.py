@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+
+from vml_fast.cli.tables import print_table
 
 ROWS_SHOWN = 20
 COLUMNS = {
@@ -20,21 +21,18 @@ COLUMNS = {
 def print_summary(entries: list[dict[str, Any]], folder: Path) -> None:
     """Print one row per restoration (the first `ROWS_SHOWN`), their mean, and where they are."""
     columns = [key for key in COLUMNS if any(entry[key] is not None for entry in entries)]
-    table = Table(box=None, pad_edge=False)
-    table.add_column("input")
-    table.add_column("sample", justify="right")
-    for key in columns:
-        table.add_column(COLUMNS[key][0], justify="right")
-    for entry in entries[:ROWS_SHOWN]:
-        cells = [show(entry[key], COLUMNS[key][1]) for key in columns]
-        table.add_row(entry["input"], str(entry["sample"]), *cells)
+
+    def numbers(entry: dict[str, Any]) -> list[str]:
+        return [show(entry[key], COLUMNS[key][1]) for key in columns]
+
+    rows = [[e["input"], str(e["sample"]), *numbers(e)] for e in entries[:ROWS_SHOWN]]
     if len(entries) > ROWS_SHOWN:
-        table.add_row(f"… {len(entries) - ROWS_SHOWN} more", "")
+        rows.append([f"… {len(entries) - ROWS_SHOWN} more"])
     if len(entries) > 1:
-        table.add_section()
-        table.add_row("mean", "", *(show(mean(entries, key), COLUMNS[key][1]) for key in columns))
+        rows.append(["mean", "", *numbers({key: mean(entries, key) for key in columns})])
     console = Console()
-    console.print(table)
+    header = ["input", "sample", *(COLUMNS[key][0] for key in columns)]
+    print_table(console, "", header, rows)
     console.print(f"wrote {len(entries)} restorations to {folder}", markup=False, soft_wrap=True)
 
 

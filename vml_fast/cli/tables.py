@@ -1,4 +1,4 @@
-"""The same table on the terminal and in a Markdown file."""
+"""Tables on the terminal."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-Rows = Iterable[Sequence[str]]
 
+def print_table(
+    console: Console, title: str, header: Sequence[str], rows: Iterable[Sequence[str | Text]]
+) -> None:
+    """Print a table.
 
-def print_table(console: Console, title: str, header: Sequence[str], rows: Rows) -> None:
-    """Print a table; the first column is text, the others are numbers."""
-    table = Table(box=None, pad_edge=False)
+    Args:
+        console: where.
+        title: above it, "" for none.
+        header: names of the columns, of which the first is text and the others are numbers; empty
+            for a table without names, all text.
+        rows: cells, shown as they are: no markup is read in them.
+    """
+    table = Table(box=None, pad_edge=False, show_header=bool(header))
     for i, name in enumerate(header):
-        table.add_column(name, justify="right" if i else "left")
+        table.add_column(Text(name), justify="right" if i else "left")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console.print(Text(title, style="bold"), soft_wrap=True)
+        table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+    if title:
+        console.print(Text(title, style="bold"), soft_wrap=True)
     console.print(table)
-
-
-def markdown(header: Sequence[str], rows: Rows) -> str:
-    """A Markdown table, likewise."""
-    cells = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    escaped = ([cell.replace("|", "\\|") for cell in line] for line in cells)
-    return "\n".join(f"| {' | '.join(line)} |" for line in escaped) + "\n"

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vml_fast.errors import InputError, require
+from vml_fast.errors import InputError, one_line, require
 
 CONFIG = "config.json"
 RECORD = "denoiser.json"
@@ -88,7 +88,7 @@ def build_network(
         with torch.random.fork_rng(devices=[]):  # the user's generator is not moved
             network: nn.Module = network_class.from_config(checkpoint.config)
     except Exception as error:  # diffusers and torch raise many kinds, all about the configuration
-        reason = _one_line(error)
+        reason = one_line(error)
         raise InputError(
             f"{checkpoint.path}: no {name} can be built from {CONFIG}: {reason}"
         ) from None
@@ -159,7 +159,7 @@ def _read_file(path: Path) -> Checkpoint:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is not a readable safetensors file: {_one_line(error)}") from None
+        raise InputError(f"{path} is not a readable safetensors file: {one_line(error)}") from None
     config = _embedded_json(path, metadata, "config")
     record = _embedded_json(path, metadata, "denoiser")
     if config is None:
@@ -237,7 +237,7 @@ def read_json(path: Path, missing: str | None = None) -> dict[str, Any]:
     except FileNotFoundError:
         raise InputError(missing or f"{path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {_one_line(error)}") from None
+        raise InputError(f"{path} cannot be read: {one_line(error)}") from None
     return _parse(text, str(path))
 
 
@@ -245,7 +245,7 @@ def _parse(text: str, where: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:  # brackets or digits without end are among them
-        raise InputError(f"{where} is not valid JSON: {_one_line(error)}") from None
+        raise InputError(f"{where} is not valid JSON: {one_line(error)}") from None
     if not isinstance(value, dict):
         raise InputError(f"{where} must be a JSON object, got a {type(value).__name__}")
     return value
@@ -257,7 +257,7 @@ def _read_weights(files: tuple[Path, ...]) -> dict[str, Tensor]:
         try:
             weights |= load_file(file)
         except (SafetensorError, OSError) as error:
-            reason = _one_line(error)
+            reason = one_line(error)
             raise InputError(f"{file} is not a readable safetensors file: {reason}") from None
     return weights
 
@@ -293,9 +293,3 @@ def _check_fit(path: Path, weights: dict[str, Tensor], network: nn.Module) -> No
             )
         if not bool(value.isfinite().all()):
             raise InputError(f"{path}: {name} must be finite, but holds NaN or infinity")
-
-
-def _one_line(error: Exception) -> str:
-    """An exception's first line, short enough for one sentence."""
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:200]

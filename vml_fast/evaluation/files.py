@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from vml_fast.errors import InputError
+from vml_fast.evaluation.text import shorten
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 ARRAY_SUFFIX = ".npy"
 INPUT_SUFFIXES = (*PICTURE_SUFFIXES, ARRAY_SUFFIX)
 # Names are written as <name>-<what>.png; file systems allow 255 bytes.
 MAX_STEM_BYTES = 200
+PATH_WIDTH = 120
+"""Characters of a path in a sentence."""
 
 
 class Kind(Enum):
@@ -45,16 +48,12 @@ def inspect(path: Path, name: str) -> Kind:
     except (FileNotFoundError, NotADirectoryError):
         return Kind.MISSING
     except OSError as error:
-        raise InputError(f"{name} {brief(path)} cannot be used: {error.strerror}") from error
+        raise InputError(
+            f"{name} {shorten(path, PATH_WIDTH)} cannot be used: {error.strerror}"
+        ) from error
     if stat.S_ISDIR(mode):
         return Kind.FOLDER
     return Kind.FILE if stat.S_ISREG(mode) else Kind.OTHER
-
-
-def brief(path: Path | str, length: int = 120) -> str:
-    """A path that fits into a sentence."""
-    text = str(path)
-    return text if len(text) <= length else f"{text[:length]}… ({len(text)} characters)"
 
 
 def find_inputs(inputs: Iterable[Path]) -> list[Path]:
@@ -144,13 +143,20 @@ def check_writable(folder: Path, name: str = "output") -> None:
             pass
     except OSError as error:
         raise InputError(
-            f"{name} folder {brief(folder)} is not writable: {error.strerror}"
+            f"{name} folder {shorten(folder, PATH_WIDTH)} is not writable: {error.strerror}"
         ) from error
     finally:
         # Only a question was asked: nothing is left behind.
         for made in missing:
             if made.is_dir():
                 made.rmdir()
+
+
+def refuse_existing(folder: Path, names: Iterable[str], *, overwrite: bool) -> None:
+    """Raise an InputError if the output folder holds one of the files, unless it is replaced."""
+    present = [name for name in names if (folder / name).exists()]
+    if present and not overwrite:
+        raise InputError(f"output {folder} holds {', '.join(present)}; --overwrite replaces it")
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:

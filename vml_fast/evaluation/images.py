@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from vml_fast.errors import InputError
+from vml_fast.errors import InputError, one_line
 from vml_fast.evaluation.files import write_whole
 
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -90,7 +90,7 @@ def read_array(path: Path) -> Tensor:
     except (OSError, ValueError, EOFError, OverflowError, SyntaxError) as error:
         pickled = "pickle" in str(error) or "Python objects" in str(error)
         reason = "it holds pickled objects or text, which are never read" if pickled else error
-        raise InputError(f"{path} is not a readable .npy array: {_reason(reason)}") from error
+        raise InputError(f"{path} is not a readable .npy array: {one_line(reason)}") from error
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path} is an archive of arrays; it must hold a single .npy array")
     if array.dtype.kind != "f":
@@ -198,7 +198,7 @@ def _decode(path: Path) -> Image.Image:
     except UnidentifiedImageError as error:
         raise InputError(f"{path} cannot be read as a PNG, JPEG or WebP picture") from error
     except Exception as error:  # decoders raise nearly anything on broken files
-        raise InputError(f"{path} cannot be read as a picture: {_reason(error)}") from error
+        raise InputError(f"{path} cannot be read as a picture: {one_line(error)}") from error
 
 
 def _check_header(path: Path, file: Image.Image) -> None:
@@ -223,9 +223,3 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 def _from_uint8(array: np.ndarray) -> Tensor:
     return torch.from_numpy(array).permute(2, 0, 1).float().div(127.5).sub(1.0).contiguous()
-
-
-def _reason(error: BaseException | str) -> str:
-    """The first line of an error, without a final stop, so that it fits into one sentence."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].rstrip(".").replace(". ", "; ")

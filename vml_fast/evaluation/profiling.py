@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from vml_fast import trace
 from vml_fast.evaluation.stopwatch import Part, Stopwatch
+from vml_fast.evaluation.timing import seconds_of, synchronize
 
 INNER_STEP, BARE = "inner step", "bare pass"
 ROUNDS = 3
@@ -56,21 +56,6 @@ class Ratio:
     def value(self) -> float:
         """Inner step over bare pass."""
         return self.inner_step / self.bare_pass
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait for the GPU, if the device is one."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def seconds_of(call: Call, device: torch.device) -> float:
-    """Wall-clock time of a call, with the work that it leaves to the GPU."""
-    synchronize(device)
-    start = time.perf_counter()
-    call()
-    synchronize(device)
-    return time.perf_counter() - start
 
 
 @contextmanager

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from vml_fast.denoisers import accelerate
 from vml_fast.evaluation.ladder import KEYS, Ladder, Rung
+from vml_fast.errors import one_line
 from vml_fast.evaluation.memory import in_use, peak_bytes
-from vml_fast.evaluation.profiling import seconds_of
+from vml_fast.evaluation.timing import seconds_of
 from vml_fast.evaluation.workload import Workload
 from vml_fast.solvers import Result
 
@@ -164,7 +165,7 @@ def compare(
         except RuntimeError as error:  # out of memory, or the compiler's own
             if rung.is_reference:
                 raise
-            left_out[rung.key] = str(error).strip().splitlines()[0]
+            left_out[rung.key] = one_line(error)
             continue
         truth = image if truth is None else truth
         if not measurement.difference <= tolerance(rung, device):

@@ -84,6 +84,13 @@ def test_divergence_and_exactness_have_words():
     assert tables.shown(math.inf, ".2f") == "∞"
 
 
+def test_bars_do_not_break_a_markdown_table():
+    table = tables.Table("title", ["|x|", "n"], [[tables.Entry("a|b"), tables.Entry("1")]])
+    assert tables.markdown(table).splitlines()[2:] == [
+        r"| \|x\| | n |", "| --- | ---: |", r"| a\|b | 1 |",
+    ]  # fmt: skip
+
+
 def test_latex_is_escaped():
     table = tables.Table("σ_y = 5 % & more", ["a_b", "c"], [[tables.Entry("x"), tables.Entry("1")]])
     text = tables.latex(table)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from vml_fast.evaluation import tables
 from vml_fast.evaluation.comparison.statistics import Estimate
 
 
@@ -67,18 +68,12 @@ def markdown(table: Table) -> str:
     lines = [f"### {table.title}", ""]
     if table.note:
         lines += [table.note, ""]
-    lines += [
-        "| " + " | ".join(table.header) + " |",
-        "|---" + "|---:" * (len(table.header) - 1) + "|",
-    ]
-    for row in table.rows:
-        lines.append("| " + " | ".join(_markdown_entry(cell) for cell in row) + " |")
-    return "\n".join([*lines, ""])
+    rows = [[_markdown_entry(cell) for cell in row] for row in table.rows]
+    return "\n".join([*lines, tables.markdown(table.header, rows)])
 
 
 def _markdown_entry(cell: Entry) -> str:
-    text = cell.text.replace("|", "\\|")
-    text = f"**{text}**" if cell.best else text
+    text = f"**{cell.text}**" if cell.best else cell.text
     return f"{text} [{cell.interval}]" if cell.interval else text
 
 
