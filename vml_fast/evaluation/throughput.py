@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from vml_fast.denoisers import accelerate
-from vml_fast.evaluation.ladder import KEYS, Ladder, Rung
 from vml_fast.errors import one_line
+from vml_fast.evaluation.ladder import KEYS, Ladder, Rung
 from vml_fast.evaluation.memory import in_use, peak_bytes
 from vml_fast.evaluation.timing import seconds_of
 from vml_fast.evaluation.workload import Workload
