@@ -11,7 +11,8 @@
 #              shared memory racecheck and synccheck
 #   bench      every op against its bandwidth limit, the inner step, the launches of a profiler trace
 #   solve      whole solves on every backend
-#   throughput networks of the field's sizes, each acceleration in turn; charts; a profile
+#   throughput networks of the field's sizes, each acceleration in turn; charts; Jacobian products
+#              and precisions by time, memory and quality; a profile
 #   train      train-prior on the images in PRIOR_DATA, resumed by further runs
 #   report     tables, pictures and the table of the fastest backends
 #
@@ -245,6 +246,9 @@ step_throughput() {
       --inner-steps 5
   done
   piece chart "$PYTHON" -m benchmarks.throughput
+  piece accelerate "$PYTHON" -m benchmarks.run accelerate
+  piece jacobian "$PYTHON" -m benchmarks.run jacobian
+  piece precision "$PYTHON" -m benchmarks.precision --images 16 --output "$results/precision"
   piece profile "$PYTHON" -c "from vml_fast.cli.main import app; app()" profile \
     --cuda-graph off --compile off --overwrite --output "$LOGS/profile"
 }

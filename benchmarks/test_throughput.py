@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 import vml_fast as vf
+from benchmarks.beside import PEER_STEPS
 from benchmarks.cases import chosen_set
 from benchmarks.claims import Claim, add_claim
 from benchmarks.machine import DEVICE, machine_record
@@ -38,7 +39,6 @@ WANTED_ON_CPU = 3.0
 """Likewise with bfloat16 on a CPU that has it: the embedded prior at batch 8."""
 STEP_SHARE = {"cpu": 1.05, "cuda": 1.02}
 """An inner step over the network's own forward and VJP."""
-PEER_STEPS = 6
 
 
 def sizes() -> list[Any]:

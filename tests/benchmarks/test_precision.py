@@ -1,4 +1,4 @@
-"""The table of what cheaper arithmetic costs: it says what was measured, and a broken run resumes."""
+"""What cheaper arithmetic costs: the table says what was measured, and a broken run resumes."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def test_a_first_job_is_eager_however_long() -> None:
     choose.compiled.obstacle(torch.device("cpu"), "vjp") is not None, reason="no C++ compiler"
 )
 def test_a_long_job_is_compiled_once_the_pace_is_known() -> None:
-    """Saving 1 - 1/1.11 of an hour and a half pays for four minutes; of a minute it does not."""
+    """Saving 1 - 1/1.08 of an hour and a half pays for four minutes; of a minute it does not."""
     known = job()
     known.pace.eager_step = 1.0
     assert choose.choose(replace(known, steps=60), "auto", "auto") == EAGER
