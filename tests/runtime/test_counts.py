@@ -102,3 +102,22 @@ def test_a_split_batch_takes_the_same_passes_for_each_part() -> None:
     result = solver.solve(H(torch.randn(5, *SHAPE)), max_batch=2)
     assert passes["forward"] == 3 * result.denoiser_calls == 3 * (2 * 3 + 2)
     assert passes["backward"] == 3 * result.vjp_calls == 3 * (2 * 3)
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("use_prior", [True, False])
+def test_map_ga_calls_the_denoiser_once_more_a_step_for_its_prior(
+    use_prior: bool, recorded: bool
+) -> None:
+    H = SuperResolution(SHAPE, 2)
+    denoiser = EDMDenoiser(Counted(), SHAPE)
+    solver = vf.MAPGA(denoiser, H, use_prior=use_prior, steps=4, inner_steps=3, cuda_graph=recorded)
+    with fake_graphs() as graphs:
+        passes.clear()
+        result = solver.solve(H(torch.randn(2, *SHAPE)))
+    assert len(graphs.recorded) == 2 * recorded
+    a_step = 2 if use_prior else 1
+    passes["forward"] -= (a_step + 1) * recorded  # a recording on a GPU calls nothing
+    passes["backward"] -= recorded
+    assert passes["forward"] == result.denoiser_calls == 4 * (3 * a_step + 1)
+    assert passes["backward"] == result.vjp_calls == 4 * 3
