@@ -16,9 +16,10 @@ import torch
 from tqdm.auto import tqdm
 
 import vml_fast as vf
-from vml_fast.evaluation.comparison.measurements import bicubic
 from vml_fast.evaluation.figures import Panel, image_grid, write_figure
 from vml_fast.evaluation.heldout import heldout_emoji
+from vml_fast.evaluation.interpolation import bicubic
+from vml_fast.evaluation.measurements import measurement_pictures
 from vml_fast.evaluation.metrics import psnr
 
 # name, title, what the measurement is compared as
@@ -29,13 +30,6 @@ TASKS = (
     ("deblur-gauss", "Gaussian blur", "as it is"),
 )
 EMOJI = ("1f98e", "1f41e", "1f60f", "1f697", "1f9f8", "1f33c")
-
-
-def measurement_picture(operator: vf.operators.LinearOperator, y: torch.Tensor) -> torch.Tensor:
-    """y where it is an image of any size, hidden pixels gray."""
-    if isinstance(operator, vf.operators.Inpainting):
-        return y + 0.5 * (1.0 - operator.data["mask"].to(y))
-    return y
 
 
 def decibels(images: torch.Tensor, truth: torch.Tensor) -> list[float]:
@@ -74,7 +68,7 @@ def main() -> None:
             progress=True,
         )
         simple, restored = decibels(bicubic(H, y), truth), decibels(result.image, truth)
-        pictures = measurement_picture(H, y)
+        pictures = measurement_pictures(H, y, hidden=0.5)
         rows.append(captioned(pictures, [f"{baseline}: {v:.1f} dB" for v in simple]))
         rows.append(captioned(result.image, [f"{v:.1f} dB" for v in restored]))
         titles += [title, "restored"]

@@ -33,7 +33,7 @@ def degrade(
     For each input NAME it writes measurements/NAME.npy, the exact y, and pictures/NAME.png, y
     rounded to 8 bits. `restore` takes either folder.
     """
-    from vml_fast.cli.degrade_run import DegradeSettings, run
+    from vml_fast.cli.degrade_run import DegradeRun, DegradeSettings
 
     settings = DegradeSettings(
         task=task,
@@ -44,4 +44,4 @@ def degrade(
         mask_keep=mask_keep.value,
         size=size,
     )
-    run(inputs, settings, output, overwrite=overwrite)
+    DegradeRun(inputs, settings, output, overwrite=overwrite).run()

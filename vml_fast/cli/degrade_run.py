@@ -15,21 +15,17 @@ from torch import Tensor
 from vml_fast.cli.checks import check_name, check_seed
 from vml_fast.cli.environment import execution, file_digest
 from vml_fast.cli.masks import read_mask
-from vml_fast.cli.problems import (
-    ImageShape,
-    make_operator,
-    measurement_picture,
-    read_clean,
-    simulate,
-)
 from vml_fast.cli.results import Existing, Results
 from vml_fast.errors import InputError
 from vml_fast.evaluation.files import find_inputs, refuse_own_folder
 from vml_fast.evaluation.images import MAX_PIXELS, write_array, write_picture
+from vml_fast.evaluation.inputs import ImageShape, read_clean
+from vml_fast.evaluation.measurements import make_operator, measurement_pictures, simulate
 from vml_fast.operators import TASKS, LinearOperator
 from vml_fast.solvers.checks import check_count, check_noise_std
 
 RECORD = "degrade.json"
+ARRAYS, PICTURES = "measurements", "pictures"
 
 
 @dataclass(frozen=True)
@@ -59,58 +55,91 @@ class DegradeSettings:
                 )
 
 
-def run(inputs: list[Path], settings: DegradeSettings, output: Path, *, overwrite: bool) -> None:
-    """Degrade every input; all are checked before the first file is written.
+class DegradeRun:
+    """Degrades files; all are checked before the first result is written.
+
+    Args:
+        inputs: files and folders.
+        settings: the options.
+        output: folder of the results.
+        overwrite: whether the results in `output` may be replaced.
 
     Raises:
         InputError: something cannot be used; nothing was written.
     """
-    settings.check()
-    paths = find_inputs(inputs)
-    refuse_own_folder(output, inputs)
-    mask = read_mask(settings.task, settings.mask, settings.mask_keep)
-    names = [(f"measurements/{path.stem}.npy", f"pictures/{path.stem}.png") for path in paths]
-    results = Results(
-        output,
-        RECORD,
-        settings=record(settings, paths),
-        execution=execution(torch.device("cpu")),
-        files=[name for pair in names for name in pair],
-        fields={},
-        existing=Existing.chosen(overwrite=overwrite),
-        resumable=False,
-    )
 
-    @lru_cache(maxsize=4)  # of images of several sizes, neighbours in the list are often alike
-    def operator_for(image_shape: ImageShape) -> LinearOperator:
-        return make_operator(settings.task, image_shape, mask, settings.task_seed)
-
-    def measure(index: int) -> tuple[LinearOperator, Tensor]:
-        wanted = None if settings.size is None else (3, settings.size, settings.size)
-        truth = read_clean(paths[index], wanted, mask, resize=True)
-        operator = operator_for(tuple(truth.shape))
-        return operator, simulate(operator, truth, settings.noise_std, settings.seed, index)
-
-    for index in range(len(paths)):
-        measure(index)
-    results.begin()
-    for folder in ("measurements", "pictures"):
-        (output / folder).mkdir(exist_ok=True)
-    for index, (array, picture) in enumerate(names):
-        operator, y = measure(index)
-        write_array(output / array, y)
-        write_picture(output / picture, measurement_picture(operator, y))
-        results.entries.append(
-            {
-                "input": paths[index].name,
-                "image_shape": list(operator.image_shape),
-                "measurement_shape": list(operator.measurement_shape),
-                "noise_std": settings.noise_std,
-                "files": [array, picture],
-            }
+    def __init__(
+        self, inputs: list[Path], settings: DegradeSettings, output: Path, *, overwrite: bool
+    ) -> None:
+        settings.check()
+        self.settings = settings
+        self.paths = find_inputs(inputs)
+        refuse_own_folder(output, inputs)
+        self.mask = read_mask(settings.task, settings.mask, settings.mask_keep)
+        stems = [path.stem for path in self.paths]
+        self.names = [(f"{ARRAYS}/{stem}.npy", f"{PICTURES}/{stem}.png") for stem in stems]
+        self.results = Results(
+            output,
+            RECORD,
+            settings=record(settings, self.paths),
+            execution=execution(torch.device("cpu")),
+            files=[name for pair in self.names for name in pair],
+            fields={},
+            existing=Existing.chosen(overwrite=overwrite),
+            resumable=False,
         )
-    results.write(complete=True)
-    typer.echo(f"wrote {len(paths)} measurements to {output / 'measurements'}")
+        # of images of several sizes, neighbors in the list are often alike
+        self._operator = lru_cache(maxsize=4)(self._make_operator)
+
+    def run(self) -> None:
+        """Check every input, then write every measurement."""
+        for index in range(len(self.paths)):
+            self._measure(index)
+        self.results.begin()
+        for folder in (ARRAYS, PICTURES):
+            (self.results.folder / folder).mkdir(exist_ok=True)
+        self.results.entries += [self._write(index) for index in range(len(self.paths))]
+        self.results.write(complete=True)
+        where = self.results.folder / ARRAYS
+        typer.echo(f"wrote {len(self.paths)} measurements to {where}")
+
+    def _make_operator(self, image_shape: ImageShape) -> LinearOperator:
+        return make_operator(
+            self.settings.task,
+            image_shape,
+            mask=self.mask and self.mask.known(*image_shape[1:]),
+            seed=self.settings.task_seed,
+        )
+
+    def _measure(self, index: int) -> tuple[LinearOperator, Tensor]:
+        """H and y, with a batch of one, of an input."""
+        size = self.settings.size
+        truth = read_clean(
+            self.paths[index],
+            None if size is None else (3, size, size),
+            resize=True,
+            check_size=None if self.mask is None else self.mask.check_size,
+        )
+        channels, height, width = truth.shape
+        operator = self._operator((channels, height, width))
+        sample = torch.tensor([index])
+        settings = self.settings
+        y = simulate(operator, truth[None], settings.noise_std, sample, settings.seed)
+        return operator, y
+
+    def _write(self, index: int) -> dict[str, Any]:
+        """Write the files of an input; returns its entry in the record."""
+        array, picture = self.names[index]
+        operator, y = self._measure(index)
+        write_array(self.results.folder / array, y[0])
+        write_picture(self.results.folder / picture, measurement_pictures(operator, y)[0])
+        return {
+            "input": self.paths[index].name,
+            "image_shape": list(operator.image_shape),
+            "measurement_shape": list(operator.measurement_shape),
+            "noise_std": self.settings.noise_std,
+            "files": [array, picture],
+        }
 
 
 def record(settings: DegradeSettings, paths: list[Path]) -> dict[str, Any]:

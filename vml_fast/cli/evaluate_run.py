@@ -13,17 +13,18 @@ import typer
 from vml_fast.cli.checks import naming_options
 from vml_fast.cli.environment import check_backend
 from vml_fast.cli.evaluate_settings import OPTIONS, EvaluateSettings
-from vml_fast.denoisers import LatentDenoiser, ScaledDenoiser, load_denoiser
+from vml_fast.cli.priors import load_image_prior
+from vml_fast.denoisers import ScaledDenoiser
 from vml_fast.denoisers.loading import EMBEDDED, PRIORS
 from vml_fast.devices import find_device
-from vml_fast.errors import InputError, require
-from vml_fast.evaluation.comparison.bench import Bench, Outcome
+from vml_fast.errors import require
+from vml_fast.evaluation.comparison.cell_runner import CellRunner, Outcome
 from vml_fast.evaluation.comparison.cells import Cell
 from vml_fast.evaluation.comparison.dataset import DataSet, load_dataset
 from vml_fast.evaluation.comparison.report import Report
 from vml_fast.evaluation.comparison.run import run_cells
 from vml_fast.evaluation.comparison.store import Store
-from vml_fast.evaluation.distances import inception_features, prior_features
+from vml_fast.evaluation.distances import Features, inception_features, prior_features
 from vml_fast.evaluation.machine import device_name
 from vml_fast.evaluation.perceptual import perceptual_measures
 
@@ -37,41 +38,40 @@ def run(settings: EvaluateSettings, output: Path, *, report_only: bool, overwrit
     for package in ("torchmetrics", "scipy", "matplotlib"):
         require(package, "evaluation")
     cells = settings.cells()
-    bench, provenance, notes = _prepare(settings)
+    runner, missing = _runner(settings)
     for task in dict.fromkeys(cell.task for cell in cells):
-        bench.operator(task)  # a task that does not fit is found out before the work
+        runner.operator(task)  # a task that does not fit is found out before the work
+    provenance = _provenance(settings, runner.data)
     store = Store(output, provenance, overwrite=overwrite)
     try:
         if not report_only:
-            run_cells(cells, bench, store, max_seconds=settings.max_seconds, say=_say)
+            run_cells(cells, runner, store, max_seconds=settings.max_seconds, say=_say)
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command goes on", err=True)
         raise typer.Exit(130) from None
     finally:
         done = store.merge(cells)
+    notes = _notes(settings, runner, provenance, missing)
     report = Report(settings.title(), settings.command(), notes)
-    files = report.write(cells, bench, store)
+    files = report.write(cells, runner, store)
     typer.echo(f"{done} of {len(cells)} cells are in {output}; see {files[0]} and report.html")
 
 
-def _prepare(settings: EvaluateSettings) -> tuple[Bench, dict[str, Any], list[str]]:
-    """What runs the cells, what decides their results, and sentences about both."""
+def _runner(settings: EvaluateSettings) -> tuple[CellRunner, list[str]]:
+    """What runs the cells, and sentences about what it cannot measure here."""
     device = find_device(settings.device, "--device")
     check_backend(settings.backend, device)
-    denoiser = _load("--prior", settings.prior, settings, device)
-    shape = _image_shape(denoiser)
+    denoiser = load_image_prior("--prior", settings.prior, device, settings.dtype)
+    shape = denoiser.image_shape
     with naming_options(OPTIONS):
         data = load_dataset(settings.data, shape, settings.images, resize=settings.resize)
     consistency = None
     if settings.consistency is not None:
-        consistency = _load("--consistency", settings.consistency, settings, device)
-    provenance = _provenance(settings, data)
+        consistency = load_image_prior(
+            "--consistency", settings.consistency, device, settings.dtype
+        )
     measures, missing = perceptual_measures(shape)
-    own = prior_features(denoiser, Path(settings.prior).name)
-    features = [] if own is None else [own]
-    if settings.inception_weights is not None:
-        features.append(inception_features(settings.inception_weights))
-    bench = Bench(
+    runner = CellRunner(
         denoiser,
         data,
         consistency=consistency,
@@ -79,26 +79,42 @@ def _prepare(settings: EvaluateSettings) -> tuple[Bench, dict[str, Any], list[st
         device=device,
         backend=settings.backend,
         measures=measures,
-        features=features,
+        features=_features(settings, denoiser),
         progress=sys.stderr.isatty(),
     )
+    return runner, missing
+
+
+def _features(settings: EvaluateSettings, denoiser: ScaledDenoiser) -> list[Features]:
+    """What sets of images are compared by: the prior's own features, and Inception's if given."""
+    own = prior_features(denoiser, Path(settings.prior).name)
+    features = [] if own is None else [own]
+    if settings.inception_weights is not None:
+        features.append(inception_features(settings.inception_weights))
+    return features
+
+
+def _notes(
+    settings: EvaluateSettings, runner: CellRunner, provenance: dict[str, Any], missing: list[str]
+) -> list[str]:
+    """Sentences about what the tables stand on."""
     notes = [
         f"Prior {settings.prior}, weights sha256 {provenance['weights_sha256']}…, "
-        f"{settings.dtype}, torch {torch.__version__}, on {device_name(device)}.",
-        f"Data {data.name}: {', '.join(data.names)}.",
+        f"{settings.dtype}, torch {torch.__version__}, on {device_name(runner.device)}.",
+        f"Data {runner.data.name}: {', '.join(runner.data.names)}.",
         "PSNR and SSIM of the clipped image; residual: RMS of H x - y over the observed entries, "
         "not clipped; images in [-1, 1].",
         "bicubic: cubic interpolation of y (of the observed pixels for a mask; y itself for a "
         "blur).",
         *(
             f"{' and '.join(one.distances)} distance: on {one.name}; few images say little."
-            for one in features
+            for one in runner.features
         ),
         *(f"Not computed: {sentence}." for sentence in missing),
     ]
-    if consistency is None:
+    if runner.consistency is None:
         notes.append("map-ga and map-ga-np need a consistency model: pass --consistency.")
-    return bench, provenance, notes
+    return notes
 
 
 def _provenance(settings: EvaluateSettings, data: DataSet) -> dict[str, Any]:
@@ -126,23 +142,6 @@ def weights_digest(prior: str) -> str:
         digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     )
     return whole[:16]
-
-
-def _load(
-    option: str, name: str, settings: EvaluateSettings, device: torch.device
-) -> ScaledDenoiser:
-    try:
-        denoiser = load_denoiser(name, device=device, dtype=settings.dtype)
-    except InputError as error:
-        raise InputError(f"{option} {name} cannot be used: {error}") from error
-    if isinstance(denoiser, LatentDenoiser):
-        raise InputError(f"{option} {name} is a latent prior; see vml-fast evaluate latent")
-    return denoiser
-
-
-def _image_shape(denoiser: ScaledDenoiser) -> tuple[int, int, int]:
-    channels, height, width = denoiser.image_shape
-    return channels, height, width
 
 
 def _say(cell: Cell, outcome: Outcome) -> None:

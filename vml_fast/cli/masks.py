@@ -33,6 +33,20 @@ class MaskPicture:
                 f"but input {path} is {width}×{height}; both must have the same size"
             )
 
+    def known(self, height: int, width: int) -> Tensor:
+        """The known pixels, (1, height, width) bool, of an image of this size.
+
+        Raises:
+            InputError: none is left.
+        """
+        missing = images.fit_mask(self.missing, (height, width))
+        if bool(missing.all()):
+            raise InputError(
+                f"mask {self.path} hides every pixel once resized to {width}×{height}; "
+                "use a larger image or a smaller hidden part"
+            )
+        return ~missing
+
 
 def read_mask(task_name: str, path: Path | None, keep: str) -> MaskPicture | None:
     """The mask picture of an inpainting task; `keep` is the color, black or white, of known pixels.

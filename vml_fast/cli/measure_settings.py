@@ -9,7 +9,7 @@ import torch
 
 from vml_fast.cli.checks import check_name
 from vml_fast.cli.environment import check_backend
-from vml_fast.denoisers import LatentDenoiser, load_denoiser
+from vml_fast.cli.priors import load_image_prior
 from vml_fast.devices import find_device
 from vml_fast.errors import InputError
 from vml_fast.evaluation.workload import Workload, make_workload
@@ -51,12 +51,7 @@ class MeasureSettings:
 
     def workload(self, device: torch.device) -> Workload:
         """The solve, with the prior as it was trained."""
-        try:
-            denoiser = load_denoiser(self.prior, device=device)
-        except InputError as error:
-            raise InputError(f"--prior {self.prior} cannot be used: {error}") from error
-        if isinstance(denoiser, LatentDenoiser):
-            raise InputError(f"--prior {self.prior} is a latent prior; give one of images")
+        denoiser = load_image_prior("--prior", self.prior, device)
         return make_workload(
             denoiser,
             self.task,

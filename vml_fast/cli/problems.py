@@ -1,4 +1,4 @@
-"""From input files to inverse problems: the operator H, and the measurement y of each file."""
+"""From input files to inverse problems: the measurement y of each file."""
 
 from __future__ import annotations
 
@@ -14,14 +14,9 @@ from vml_fast.cli.masks import MaskPicture
 from vml_fast.errors import InputError
 from vml_fast.evaluation import images
 from vml_fast.evaluation.files import ARRAY_SUFFIX
-from vml_fast.operators import Inpainting, LinearOperator, task
-from vml_fast.ops.philox import normal
-
-# Far from the draws of a solver, which count its noise levels from 0.
-SIMULATED_NOISE_DRAW = 2**31 - 1
-RANGE_SLACK = 1e-3
-
-ImageShape = tuple[int, int, int]
+from vml_fast.evaluation.inputs import read_clean, with_channels, wrong_size
+from vml_fast.evaluation.measurements import is_picture, observed, simulate
+from vml_fast.operators import Inpainting, LinearOperator
 
 
 class Problem(NamedTuple):
@@ -66,9 +61,12 @@ class ProblemReader:
             InputError: the file cannot be used; the message names it.
         """
         if self.simulated:
-            truth = read_clean(path, self.operator.image_shape, self.mask, self.resize)
+            check_size = None if self.mask is None else self.mask.check_size
+            truth = read_clean(
+                path, self.operator.image_shape, resize=self.resize, check_size=check_size
+            )
             noise_std = self.noise_std or 0.0
-            y = simulate(self.operator, truth, noise_std, self.seed, index)
+            y = simulate(self.operator, truth[None], noise_std, torch.tensor([index]), self.seed)[0]
             return Problem(y, noise_std, truth)
         if path.suffix.lower() == ARRAY_SUFFIX:
             noise_std = self.noise_std or 0.0
@@ -76,87 +74,7 @@ class ProblemReader:
         else:
             y, rounding = read_measured_picture(path, self.operator, self.mask, self.resize)
             noise_std = rounding if self.noise_std is None else self.noise_std
-        return Problem(observed(self.operator, y), noise_std, None)
-
-
-def make_operator(
-    name: str, image_shape: ImageShape, mask: MaskPicture | None, seed: int
-) -> LinearOperator:
-    """The operator of a task, its mask resized where the image will be."""
-    if mask is None:
-        return task(name, image_shape, seed=seed)
-    missing = images.fit_mask(mask.missing, image_shape[1:])
-    if bool(missing.all()):
-        raise InputError(
-            f"mask {mask.path} hides every pixel once resized to "
-            f"{image_shape[2]}×{image_shape[1]}; use a larger image or a smaller hidden part"
-        )
-    return task(name, image_shape, mask=~missing, seed=seed)
-
-
-def simulate(
-    operator: LinearOperator, truth: Tensor, noise_std: float, seed: int, index: int
-) -> Tensor:
-    """y = H x + noise, the noise keyed by (seed, index of the file).
-
-    Args:
-        operator: H.
-        truth: (C, H, W).
-        noise_std: sigma_y.
-        seed: of the noise.
-        index: place of the file in the run.
-    """
-    clean = operator.forward(truth[None])
-    noise = normal(
-        tuple(clean.shape),
-        seed=torch.tensor([seed]),
-        sample=torch.tensor([index]),
-        draw=SIMULATED_NOISE_DRAW,
-    )
-    return observed(operator, (clean + noise_std * noise)[0])
-
-
-def observed(operator: LinearOperator, y: Tensor) -> Tensor:
-    """A measurement without what a mask hides: no noise there, and nothing else."""
-    return operator.forward(y[None])[0] if isinstance(operator, Inpainting) else y
-
-
-def read_clean(
-    path: Path, image_shape: ImageShape | None, mask: MaskPicture | None, resize: bool
-) -> Tensor:
-    """A clean image (C, H, W), of the wanted shape if there is one.
-
-    Raises:
-        InputError: unreadable, of another size (unless `resize`), or outside [-1, 1].
-    """
-    is_array = path.suffix.lower() == ARRAY_SUFFIX
-    pixels = _clean_array(path, image_shape) if is_array else images.read_picture(path).pixels
-    if mask is not None:
-        mask.check_size(path, *pixels.shape[-2:])
-    if image_shape is None or is_array:
-        return pixels
-    pixels = _channels(pixels, image_shape[0], path)
-    if tuple(pixels.shape[-2:]) == image_shape[1:]:
-        return pixels
-    if not resize:
-        raise _wrong_size(path, pixels, image_shape)
-    return images.fit(pixels, image_shape[1:])
-
-
-def _clean_array(path: Path, image_shape: ImageShape | None) -> Tensor:
-    values = images.read_array(path)
-    if values.ndim != 3 or (image_shape is not None and tuple(values.shape) != image_shape):
-        raise InputError(
-            f"input {path} has the shape {tuple(values.shape)}; "
-            f"a clean image must be {image_shape or '(C, H, W)'}"
-        )
-    low, high = float(values.min()), float(values.max())
-    if max(-low, high) > 1.0 + RANGE_SLACK:
-        raise InputError(
-            f"input {path} has values from {low:.3g} to {high:.3g}; "
-            "a clean image must be in [-1, 1]"
-        )
-    return values
+        return Problem(observed(self.operator, y[None])[0], noise_std, None)
 
 
 def read_measured_array(
@@ -204,40 +122,10 @@ def read_measured_picture(
     pixels, rounding = images.read_picture(path)
     if mask is not None:
         mask.check_size(path, *pixels.shape[-2:])
-    pixels = _channels(pixels, shape[0], path)
+    pixels = with_channels(pixels, shape[0], path)
     if tuple(pixels.shape[-2:]) != shape[1:]:
         if not resize:
-            raise _wrong_size(path, pixels, shape, ", or --simulate to degrade a clean one")
+            raise wrong_size(path, pixels, shape, ", or --simulate to degrade a clean one")
         fit = images.fit_cells if isinstance(operator, Inpainting) else images.fit
         pixels = fit(pixels, (shape[1], shape[2]))
     return pixels, rounding
-
-
-def is_picture(shape: tuple[int, ...]) -> bool:
-    """Whether a measurement of this shape can be looked at: (1|3, h, w)."""
-    return len(shape) == 3 and shape[0] in (1, 3)
-
-
-def measurement_picture(operator: LinearOperator, y: Tensor) -> Tensor:
-    """What to show of a measurement: itself, or its pseudo-inverse where it is no picture."""
-    if is_picture(tuple(y.shape)):
-        return y
-    return operator.pseudo_inverse(y[None])[0]
-
-
-def _channels(pixels: Tensor, channels: int, path: Path) -> Tensor:
-    if channels == 3:
-        return pixels
-    if channels == 1:
-        return pixels.mean(dim=0, keepdim=True)
-    raise InputError(f"input {path} is a picture, but {channels} channels are needed; give .npy")
-
-
-def _wrong_size(
-    path: Path, pixels: Tensor, shape: tuple[int, ...], otherwise: str = ""
-) -> InputError:
-    height, width = pixels.shape[-2:]
-    return InputError(
-        f"input {path} is {width}×{height} pixels but this prior and task take "
-        f"{shape[2]}×{shape[1]}; pass --resize to resize its center{otherwise}"
-    )

@@ -11,22 +11,19 @@ import typer
 
 from vml_fast.cli.drawing import Drawing, score
 from vml_fast.cli.environment import check_backend, execution
-from vml_fast.cli.masks import read_mask
-from vml_fast.cli.problems import (
-    Problem,
-    ProblemReader,
-    make_operator,
-    measurement_picture,
-)
+from vml_fast.cli.masks import MaskPicture, read_mask
+from vml_fast.cli.priors import load_prior
+from vml_fast.cli.problems import Problem, ProblemReader
 from vml_fast.cli.restore_settings import RestoreSettings
 from vml_fast.cli.results import Existing, Results
 from vml_fast.cli.summary import print_summary
-from vml_fast.denoisers import LatentDenoiser, ScaledDenoiser, load_denoiser
 from vml_fast.devices import find_device
 from vml_fast.errors import InputError, require
 from vml_fast.evaluation.files import find_inputs, refuse_own_folder
 from vml_fast.evaluation.images import write_picture
+from vml_fast.evaluation.measurements import make_operator, measurement_pictures
 from vml_fast.evaluation.text import shorten
+from vml_fast.operators import LinearOperator
 from vml_fast.solvers import Result
 from vml_fast.solvers import restore as solve
 
@@ -88,9 +85,9 @@ class RestoreRun:
             existing=existing,
             resumable=True,
         )
-        self.denoiser = self._load_prior()
+        self.denoiser = load_prior("--prior", settings.prior, self.device, settings.dtype)
         self.reader = ProblemReader(
-            make_operator(settings.task, self._image_shape(), mask, settings.task_seed),
+            self._make_operator(mask),
             mask,
             settings.noise_std,
             settings.simulate,
@@ -127,21 +124,19 @@ class RestoreRun:
         if self.settings.simulate:
             require("torchmetrics", "evaluation")
 
-    def _load_prior(self) -> ScaledDenoiser | LatentDenoiser:
-        name = self.settings.prior
-        try:
-            return load_denoiser(name, device=self.device, dtype=self.settings.dtype)
-        except InputError as error:
-            raise InputError(f"--prior {name} cannot be used: {error}") from error
-
-    def _image_shape(self) -> tuple[int, int, int]:
+    def _make_operator(self, mask: MaskPicture | None) -> LinearOperator:
         channels, height, width = self.denoiser.image_shape
         if channels not in (1, 3):
             raise InputError(
                 f"--prior {self.settings.prior} makes images of {channels} channels; "
                 "the command line writes pictures, of 1 or 3"
             )
-        return channels, height, width
+        return make_operator(
+            self.settings.task,
+            (channels, height, width),
+            mask=mask and mask.known(height, width),
+            seed=self.settings.task_seed,
+        )
 
     def _unfinished(self) -> list[Item]:
         """Restorations to do; a file with only some of its samples begins anew, for its figures."""
@@ -193,7 +188,7 @@ class RestoreRun:
         """The inverse problem of an input, kept until its last sample is done."""
         if file not in self.drawings:
             problem = self.reader.read(self.paths[file], file)
-            picture = measurement_picture(self.reader.operator, problem.y)
+            picture = measurement_pictures(self.reader.operator, problem.y[None])[0]
             self.drawings[file] = Drawing(problem, picture)
         return self.drawings[file].problem
 

@@ -8,9 +8,7 @@ from typing import Any
 
 from vml_fast.cli.checks import check_name, check_seed
 from vml_fast.cli.environment import file_digest
-from vml_fast.denoisers.loading import EMBEDDED
 from vml_fast.denoisers.precision import DTYPES
-from vml_fast.errors import InputError
 from vml_fast.operators import TASKS
 from vml_fast.ops.backends import BACKENDS
 from vml_fast.solvers import METHODS
@@ -49,11 +47,6 @@ class RestoreSettings:
         check_name("--method", self.method, METHODS)
         check_name("--dtype", self.dtype, ("auto", *DTYPES))
         check_name("--backend", self.backend, ("auto", *BACKENDS))
-        if not self.prior:
-            raise InputError(
-                f"--prior is empty; give an embedded name ({', '.join(EMBEDDED)}), a folder or a "
-                ".safetensors file"
-            )
         if self.noise_std is not None:
             check_noise_std(self.noise_std, name="--noise-std")
         for name, value, least in (

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vml_fast.denoisers.base import ScaledDenoiser
 from vml_fast.errors import InputError
-from vml_fast.operators import task
+from vml_fast.evaluation.measurements import SIMULATION_DRAW, make_operator, simulate
 from vml_fast.operators.base import LinearOperator
 from vml_fast.ops.philox import normal
 from vml_fast.reference import vml_map
@@ -25,8 +25,8 @@ from vml_fast.solvers.methods import method_options
 
 COARSE = 4
 """Side of the random images before they are enlarged."""
-NOISE_DRAW = 2**31 - 1
-"""Far from the draws of a solver, which count its noise levels from 0."""
+IMAGE_DRAW = SIMULATION_DRAW - 1
+"""Of the random images."""
 
 
 @dataclass(frozen=True)
@@ -118,11 +118,9 @@ def make_workload(
     check_noise_std(noise_std)
     method_options(method)
     device = next(denoiser.parameters()).device
-    operator = task(task_name, denoiser.image_shape, seed=seed)
-    clean = operator.forward(smooth_images(batch, denoiser.image_shape, seed).to(device))
-    y = clean + noise_std * torch.randn(
-        clean.shape, generator=torch.Generator().manual_seed(seed)
-    ).to(device)
+    operator = make_operator(task_name, denoiser.image_shape, seed=seed)
+    truth = smooth_images(batch, denoiser.image_shape, seed).to(device)
+    y = simulate(operator, truth, noise_std, torch.arange(batch), seed)
     return Workload(denoiser, operator, y, noise_std, method, steps, inner_steps)
 
 
@@ -130,7 +128,7 @@ def smooth_images(batch: int, image_shape: tuple[int, int, int], seed: int = 0) 
     """(B, C, H, W) random images in [-1, 1], on the CPU: few random colors, enlarged."""
     shape = (batch, image_shape[0], COARSE, COARSE)
     seeds, sample = torch.full((batch,), seed), torch.arange(batch)
-    coarse = normal(shape, seed=seeds, sample=sample, draw=NOISE_DRAW, dtype=torch.float32)
+    coarse = normal(shape, seed=seeds, sample=sample, draw=IMAGE_DRAW, dtype=torch.float32)
     return torch.nn.functional.interpolate(
         coarse.clamp(-1, 1), size=image_shape[1:], mode="bilinear"
     )

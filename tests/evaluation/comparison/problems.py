@@ -3,7 +3,7 @@
 import torch
 
 from vml_fast.denoisers import GaussianMixtureDenoiser
-from vml_fast.evaluation.comparison.bench import Bench
+from vml_fast.evaluation.comparison.cell_runner import CellRunner
 from vml_fast.evaluation.comparison.cells import Cell
 from vml_fast.evaluation.comparison.dataset import DataSet
 
@@ -24,9 +24,9 @@ def data(prior, count=4):
     return DataSet("mixture", names, images.clamp(-1, 1), torch.arange(count))
 
 
-def bench(count=4, **options):
+def runner(count=4, **options):
     prior = mixture()
-    return Bench(prior, data(prior, count), **options)
+    return CellRunner(prior, data(prior, count), **options)
 
 
 def cell(task="half", method="vml-map-pre", noise_std=0.0, budget=20, images=4, **settings):

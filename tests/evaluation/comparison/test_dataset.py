@@ -36,7 +36,7 @@ def test_a_folder_sorted_by_name(folder):
 
 
 def test_sizes_are_changed_on_request_only(folder):
-    with pytest.raises(InputError, match=r"8×8 pixels but the prior takes 6×4; pass --resize"):
+    with pytest.raises(InputError, match=r"8×8 pixels but 6×4 are needed; pass --resize"):
         load_dataset(folder, (3, 4, 6))
     assert load_dataset(folder, (3, 4, 6), resize=True).images.shape == (4, 3, 4, 6)
     assert load_dataset(HELDOUT, (3, 16, 16), 2, resize=True).images.shape == (2, 3, 16, 16)

@@ -7,7 +7,7 @@ import pytest
 from vml_fast.errors import InputError
 from vml_fast.evaluation.comparison import presets
 from vml_fast.evaluation.comparison.cells import INTERPOLATIONS
-from vml_fast.evaluation.comparison.measurements import make_operator
+from vml_fast.evaluation.measurements import make_operator
 from vml_fast.solvers import BASELINES, METHODS
 
 PLAIN = presets.Request(None, consistency=False)
@@ -86,5 +86,5 @@ def test_selecting_what_is_not_there(what):
 def test_unknown_names():
     with pytest.raises(InputError, match="preset is 'x'"):
         presets.comparison("x")
-    with pytest.raises(InputError, match="task is 'inpaint'"):
+    with pytest.raises(InputError, match="task 'inpaint' needs a mask"):
         make_operator("inpaint", (3, 8, 8))

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.evaluation.comparison.problems import PROVENANCE, bench, cells
+from tests.evaluation.comparison.problems import PROVENANCE, cells, runner
 from vml_fast.evaluation.comparison import plots, results, tables
 from vml_fast.evaluation.comparison.cells import Cell
 from vml_fast.evaluation.comparison.report import Report
@@ -114,7 +114,7 @@ def test_curves_are_of_common_images():
 
 
 def test_the_report_is_whole_and_self_contained(tmp_path):
-    store, setting = Store(tmp_path, PROVENANCE), bench()
+    store, setting = Store(tmp_path, PROVENANCE), runner()
     run_cells(cells(), setting, store)
     larger = Cell("half", "vml-map-pre", 0.0, 100, 4, {"steps": 10, "inner_steps": 2})
     run_cells([larger], setting, store)
@@ -133,7 +133,7 @@ def test_the_report_is_whole_and_self_contained(tmp_path):
 
 
 def test_a_report_from_the_merged_file_keeps_its_figures(tmp_path):
-    store, setting = Store(tmp_path, PROVENANCE), bench()
+    store, setting = Store(tmp_path, PROVENANCE), runner()
     run_cells(cells(), setting, store)
     store.merge(cells())
     report = Report("title", "command")

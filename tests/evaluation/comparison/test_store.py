@@ -8,9 +8,9 @@ import threading
 import pytest
 import torch
 
-from tests.evaluation.comparison.problems import PROVENANCE, bench, cell, cells
+from tests.evaluation.comparison.problems import PROVENANCE, cell, cells, runner
 from vml_fast.errors import InputError
-from vml_fast.evaluation.comparison.bench import Outcome
+from vml_fast.evaluation.comparison.cell_runner import Outcome
 from vml_fast.evaluation.comparison.cells import Cell
 from vml_fast.evaluation.comparison.run import run_cells
 from vml_fast.evaluation.comparison.store import Store
@@ -23,8 +23,8 @@ def without_seconds(store):
 
 def test_a_killed_run_resumes_and_equals_the_uninterrupted_one(tmp_path):
     whole, broken = Store(tmp_path / "whole", PROVENANCE), Store(tmp_path / "broken", PROVENANCE)
-    run_cells(cells(), bench(), whole)
-    setting = bench()
+    run_cells(cells(), runner(), whole)
+    setting = runner()
     plain, calls = setting.run, []
 
     def run(one):
@@ -37,20 +37,20 @@ def test_a_killed_run_resumes_and_equals_the_uninterrupted_one(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run_cells(cells(), setting, broken)
     assert len(broken.records()) == 3
-    assert run_cells(cells(), bench(), Store(tmp_path / "broken", PROVENANCE)) == 3
+    assert run_cells(cells(), runner(), Store(tmp_path / "broken", PROVENANCE)) == 3
     assert without_seconds(broken) == without_seconds(whole)
     assert not list((tmp_path / "broken").rglob("*.lock"))
 
 
 def test_the_merged_file_alone_is_a_whole_record(tmp_path):
     store = Store(tmp_path, PROVENANCE)
-    run_cells(cells(), bench(), store)
+    run_cells(cells(), runner(), store)
     assert store.merge(cells()) == len(cells())
     before = without_seconds(store)
     for path in store.cells.glob("*"):
         path.unlink()
     again = Store(tmp_path, PROVENANCE)
-    assert run_cells(cells(), bench(), again) == 0
+    assert run_cells(cells(), runner(), again) == 0
     found = without_seconds(again)
     assert found.keys() == before.keys()
     assert all(found[name]["metrics"] == before[name]["metrics"] for name in found)
@@ -115,7 +115,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
 
 
 def test_no_cell_is_begun_after_the_time(tmp_path):
-    assert run_cells(cells(), bench(), Store(tmp_path, PROVENANCE), max_seconds=0) == 0
+    assert run_cells(cells(), runner(), Store(tmp_path, PROVENANCE), max_seconds=0) == 0
 
 
 def test_records_of_other_weights_are_refused_and_replaced_only_on_request(tmp_path):

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from vml_fast.errors import InputError
 from vml_fast.evaluation import images as pictures
-from vml_fast.evaluation.files import ARRAY_SUFFIX, find_inputs
+from vml_fast.evaluation.files import find_inputs
 from vml_fast.evaluation.heldout import heldout_emoji
+from vml_fast.evaluation.inputs import read_clean
 
 HELDOUT = "emoji64-heldout"
 """Name of the embedded data set."""
@@ -92,33 +93,9 @@ def load_dataset(
     folder = Path(name_or_folder)
     paths = find_inputs([folder])
     chosen = [paths[i] for i in spread(len(paths), len(paths) if count is None else count)]
-    images = torch.stack([_read(path, image_shape, resize) for path in chosen])
+    images = torch.stack([read_clean(path, image_shape, resize=resize) for path in chosen])
     return _dataset(folder.name, [path.stem for path in chosen], images)
 
 
 def _dataset(name: str, names: list[str], images: Tensor) -> DataSet:
     return DataSet(name, names, images, torch.arange(len(names)))
-
-
-def _read(path: Path, image_shape: tuple[int, int, int], resize: bool) -> Tensor:
-    channels, *size = image_shape
-    if path.suffix.lower() == ARRAY_SUFFIX:
-        pixels = pictures.read_array(path)
-        if tuple(pixels.shape) != image_shape:
-            raise InputError(
-                f"{path} has the shape {tuple(pixels.shape)}; it must be {image_shape}"
-            )
-        if float(pixels.abs().max()) > 1.001:
-            raise InputError(f"{path} has values outside [-1, 1]; a clean image must be within")
-        return pixels
-    pixels = pictures.read_picture(path).pixels
-    if channels == 1:
-        pixels = pixels.mean(dim=0, keepdim=True)
-    if tuple(pixels.shape[-2:]) != tuple(size):
-        if not resize:
-            raise InputError(
-                f"{path} is {pixels.shape[2]}×{pixels.shape[1]} pixels but the prior takes "
-                f"{size[1]}×{size[0]}; pass --resize to resize its center"
-            )
-        pixels = pictures.fit(pixels, (size[0], size[1]))
-    return pixels

@@ -6,13 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from vml_fast.evaluation.comparison.bench import DIRECTIONS, Bench
+from vml_fast.evaluation.comparison.cell_runner import DIRECTIONS, CellRunner
 from vml_fast.evaluation.comparison.cells import INTERPOLATIONS
 from vml_fast.evaluation.comparison.results import PER_IMAGE, Done, Group, group_title, rows_of
 from vml_fast.evaluation.comparison.store import Store
 from vml_fast.evaluation.figures import INK, MUTED, Panel, image_grid, new_figure
+from vml_fast.evaluation.measurements import measurement_pictures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +26,7 @@ MARKERS = "osD^vP*Xp<>h"
 
 
 def restoration_grid(
-    done: Sequence[Done], group: Group, task: str, bench: Bench, store: Store
+    done: Sequence[Done], group: Group, task: str, runner: CellRunner, store: Store
 ) -> Figure | None:
     """Truth, measurement and every method's restoration of a few images, one row per image.
 
@@ -38,9 +37,9 @@ def restoration_grid(
     kept = [(one, images) for one in rows if (images := store.images(one.cell)) is not None]
     if not kept:
         return None
-    part = bench.data.part(group[2])
+    part = runner.data.part(group[2])
     shown = range(min(GRID_IMAGES, group[2]))
-    y = _picture_of(bench, kept[0][0])
+    y = measurement_pictures(runner.operator(task), runner.measurement(kept[0][0].cell))
     panels: list[list[Panel | None]] = []
     for i in shown:
         line: list[Panel | None] = [Panel(part.images[i], "truth"), Panel(y[i], "measurement")]
@@ -49,14 +48,6 @@ def restoration_grid(
             line.append(Panel(images[i], _broken(one.cell.label), f"{psnr:.2f} dB"))
         panels.append(line)
     return image_grid(panels, title=f"{task}, {group_title(group)}")
-
-
-def _picture_of(bench: Bench, one: Done) -> Tensor:
-    """What to show of the measurements: themselves, or H⁺ y where they are no pictures."""
-    y = bench.measurement(one.cell)
-    if y.ndim == 4 and y.shape[1] in (1, 3):
-        return y
-    return bench.operator(one.cell.task).pseudo_inverse(y)
 
 
 def _broken(label: str, width: int = 15) -> str:

@@ -13,11 +13,17 @@ from vml_fast.evaluation.comparison.dataset import HELDOUT
 from vml_fast.operators import PRESETS as TASK_PRESETS
 from vml_fast.solvers import BASELINES, METHODS
 
+LARGE_BUDGET_TASKS = ("half", "sr4", "deblur-gauss")
 EMOJI_TASKS = (
-    "half", "sr4", "deblur-gauss", "random70", "box", "expand", "subsample2", "alternate-rows",
+    *LARGE_BUDGET_TASKS, "random70", "box", "expand", "subsample2", "alternate-rows",
     "deblur-uniform", "deblur-motion",
 )  # fmt: skip
-"""All tasks of `emoji64`; the first three are those of the large budgets."""
+"""All tasks of `emoji64`; those of the large budgets come first."""
+INNER_STEPS_TASKS = ("sr4", "half", "random70")
+MAIN_TASKS = (*INNER_STEPS_TASKS, "deblur-gauss")
+LAST_TASKS = ("deblur-motion",)
+VML_TASKS = (*MAIN_TASKS, *LAST_TASKS)
+"""All tasks of `vml-map-emoji64`, in the order to run them; the inner steps vary on the first."""
 NOISE_STD = 0.05
 
 
@@ -105,44 +111,56 @@ def _emoji64(request: Request) -> list[Cell]:
     for noise_std in (0.0, NOISE_STD):
         for budget in (20, 100):
             cells += grid(None, EMOJI_TASKS, (noise_std,), budget, many, consistency=with_c)
-    large = EMOJI_TASKS[:3]
     if few != many:
-        cells += interpolations(large, (0.0,), few)
+        cells += interpolations(LARGE_BUDGET_TASKS, (0.0,), few)
     for budget in (200, 1000):
-        cells += grid(None, large, (0.0,), budget, few, consistency=with_c)
+        cells += grid(None, LARGE_BUDGET_TASKS, (0.0,), budget, few, consistency=with_c)
     return cells
 
 
-VML_TASKS = ("sr4", "half", "random70", "deblur-gauss", "deblur-motion")
 _LEVELS = 20
 
 
-def _nk_cell(task: str, method: str, noise_std: float, inner_steps: int, images: int) -> Cell:
+def _nk_cell(
+    task: str,
+    method: str,
+    noise_std: float,
+    images: int,
+    *,
+    inner_steps: int = 10,
+    assumed_noise_std: float | None = None,
+) -> Cell:
     """A form of VML-MAP with N = 20; the tau forms take fewer passes than the budget."""
-    method, _, noiseless = method.partition(" as if ")
     settings = {"steps": _LEVELS, "inner_steps": inner_steps}
     budget = _LEVELS * (2 * inner_steps + 1)
-    told = 0.0 if noiseless else None
-    return Cell(task, method, noise_std, budget, images, settings, told)
+    return Cell(task, method, noise_std, budget, images, settings, assumed_noise_std)
+
+
+def _forms(tasks: Sequence[str], images: int) -> Iterator[Cell]:
+    """The forms of VML-MAP at 20×10, and what the noise model is worth."""
+    for task in tasks:
+        for method in ("vml-map", "vml-map-pre"):
+            yield _nk_cell(task, method, 0.0, images)
+        for method in METHODS:
+            yield _nk_cell(task, method, NOISE_STD, images)
+    for task in tasks:
+        yield _nk_cell(task, "vml-map-pre", NOISE_STD, images, assumed_noise_std=0.0)
 
 
 def _vml_map_emoji64(request: Request) -> list[Cell]:
     """The forms of VML-MAP at 20×10 on 16 images, and `vml-map-pre` at 20×5 and 20×50."""
     images = request.images or 16
-    cells = list(interpolations(VML_TASKS, (0.0, NOISE_STD), images))
-    for tasks in (VML_TASKS[:4], VML_TASKS[4:]):
-        for task in tasks:
-            for method in ("vml-map", "vml-map-pre"):
-                cells.append(_nk_cell(task, method, 0.0, 10, images))
-            for method in METHODS:
-                cells.append(_nk_cell(task, method, NOISE_STD, 10, images))
-        for task in tasks:  # what the noise model is worth
-            cells.append(_nk_cell(task, "vml-map-pre as if noiseless", NOISE_STD, 10, images))
-        if tasks == VML_TASKS[:4]:
-            for inner_steps in (5, 50):
-                for task in VML_TASKS[:3]:
-                    cells.append(_nk_cell(task, "vml-map-pre", 0.0, inner_steps, images))
-    return cells
+    inner_steps = [
+        _nk_cell(task, "vml-map-pre", 0.0, images, inner_steps=count)
+        for count in (5, 50)
+        for task in INNER_STEPS_TASKS
+    ]
+    return [
+        *interpolations(VML_TASKS, (0.0, NOISE_STD), images),
+        *_forms(MAIN_TASKS, images),
+        *inner_steps,
+        *_forms(LAST_TASKS, images),
+    ]
 
 
 def _published(
@@ -158,12 +176,12 @@ def _published(
                 continue
             for task in tasks:
                 found.append(Cell(task, method, noise_std, budget, images, settings))
-        return [*interpolations_of(tasks, noise_std, images), *found]
+        return [*pseudo_inverses(tasks, noise_std, images), *found]
 
     return cells
 
 
-def interpolations_of(tasks: Sequence[str], noise_std: float, images: int) -> list[Cell]:
+def pseudo_inverses(tasks: Sequence[str], noise_std: float, images: int) -> list[Cell]:
     """The pseudo-inverse of each task; bicubic interpolation is not of every task."""
     return [Cell(task, "pseudo-inverse", noise_std, 0, images) for task in tasks]
 

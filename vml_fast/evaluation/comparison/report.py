@@ -12,7 +12,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from vml_fast.evaluation.comparison import plots, results, tables
-from vml_fast.evaluation.comparison.bench import Bench
+from vml_fast.evaluation.comparison.cell_runner import CellRunner
 from vml_fast.evaluation.comparison.cells import Cell
 from vml_fast.evaluation.comparison.results import PER_IMAGE, Done
 from vml_fast.evaluation.comparison.store import Store
@@ -41,7 +41,7 @@ class Report:
     command: str
     notes: Sequence[str] = field(default_factory=tuple)
 
-    def write(self, cells: Sequence[Cell], bench: Bench, store: Store) -> list[Path]:
+    def write(self, cells: Sequence[Cell], runner: CellRunner, store: Store) -> list[Path]:
         """Write tables.md, tables.tex, figures/*.png and report.html into the store's folder.
 
         Figures whose restorations are not on this machine are left as they are.
@@ -52,7 +52,7 @@ class Report:
         done = [Done(cell, found) for cell in cells if (found := store.record(cell)) is not None]
         progress = f"{len(done)} of {len(cells)} cells are done."
         overviews, details = self._tables(cells, done)
-        pictures = self._figures(done, bench, store)
+        pictures = self._figures(done, runner, store)
         files = {
             "tables.md": self._markdown(progress, overviews, details, done, pictures),
             "tables.tex": "\n".join(tables.latex(table) for table in [*overviews, *details]),
@@ -73,7 +73,7 @@ class Report:
             details.append(results.cost_table(done, group))
         return overviews, [*details, *results.budget_tables(cells)]
 
-    def _figures(self, done: Sequence[Done], bench: Bench, store: Store) -> dict[Path, str]:
+    def _figures(self, done: Sequence[Done], runner: CellRunner, store: Store) -> dict[Path, str]:
         """Draw what can be drawn; file to caption, with those that were drawn before."""
         folder = store.folder / "figures"
         folder.mkdir(exist_ok=True)
@@ -93,7 +93,7 @@ class Report:
                 keep(name, f"{PER_IMAGE[metric]} against network passes", figure)
         for group, task in _largest(done):
             name = f"{task.replace('/', '_')}-noise{group[0]:g}-{group[1]}-{group[2]}"
-            figure = plots.restoration_grid(done, group, task, bench, store)
+            figure = plots.restoration_grid(done, group, task, runner, store)
             keep(name, f"{task}, {results.group_title(group)}", figure)
         return drawn
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from vml_fast.evaluation.comparison import budgets
-from vml_fast.evaluation.comparison.bench import DIRECTIONS
+from vml_fast.evaluation.comparison.cell_runner import DIRECTIONS
 from vml_fast.evaluation.comparison.cells import INTERPOLATIONS, Cell
 from vml_fast.evaluation.comparison.statistics import Estimate, difference, estimate
 from vml_fast.evaluation.comparison.tables import FORMATS, MISSING, Entry, Table, entry, shown

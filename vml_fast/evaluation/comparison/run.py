@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from vml_fast.evaluation.comparison.bench import Bench, Outcome
+from vml_fast.evaluation.comparison.cell_runner import CellRunner, Outcome
 from vml_fast.evaluation.comparison.cells import Cell
 from vml_fast.evaluation.comparison.store import Store
 
 
 def run_cells(
     cells: Sequence[Cell],
-    bench: Bench,
+    runner: CellRunner,
     store: Store,
     *,
     max_seconds: float = float("inf"),
@@ -22,7 +22,7 @@ def run_cells(
 
     Args:
         cells: in the order to run them.
-        bench: how.
+        runner: how.
         store: where; other processes may work on it.
         max_seconds: no cell is begun after this time.
         say: called after each cell.
@@ -39,7 +39,7 @@ def run_cells(
         with store.claim(cell) as mine:
             if not mine:
                 continue
-            outcome = bench.run(cell)
+            outcome = runner.run(cell)
             store.save(cell, outcome.record, outcome.images)
         count += 1
         say(cell, outcome)

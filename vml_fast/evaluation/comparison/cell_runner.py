@@ -15,8 +15,9 @@ from vml_fast.evaluation import metrics
 from vml_fast.evaluation.comparison.budgets import CONSISTENCY_METHODS
 from vml_fast.evaluation.comparison.cells import INTERPOLATIONS, Cell
 from vml_fast.evaluation.comparison.dataset import DataSet
-from vml_fast.evaluation.comparison.measurements import bicubic, make_operator, measure
 from vml_fast.evaluation.distances import Features, frechet_distance, kernel_distance
+from vml_fast.evaluation.interpolation import bicubic
+from vml_fast.evaluation.measurements import make_operator, simulate
 from vml_fast.evaluation.perceptual import Measure
 from vml_fast.operators import LinearOperator
 from vml_fast.solvers import restore
@@ -42,8 +43,8 @@ class Outcome:
 
 
 @dataclass
-class Bench:
-    """All that the cells of a comparison share.
+class CellRunner:
+    """Runs the cells of a comparison; holds all that they share.
 
     Attributes:
         denoiser: the prior, D(x, sigma).
@@ -80,7 +81,7 @@ class Bench:
         """y of the cell's images."""
         part = self.data.part(cell.images)
         operator = self.operator(cell.task)
-        return measure(operator, part.images, cell.noise_std, part.index, self.seed)
+        return simulate(operator, part.images, cell.noise_std, part.index, self.seed)
 
     def run(self, cell: Cell) -> Outcome:
         """Restore the images of a cell and measure the result.

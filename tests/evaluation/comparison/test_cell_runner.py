@@ -2,34 +2,35 @@
 
 import torch
 
-from tests.evaluation.comparison.problems import bench, cell, mixture
+from tests.evaluation.comparison.problems import cell, mixture, runner
 from vml_fast.evaluation.comparison.cells import Cell
-from vml_fast.evaluation.comparison.measurements import bicubic, make_operator, measure
 from vml_fast.evaluation.distances import Features
+from vml_fast.evaluation.interpolation import bicubic
+from vml_fast.evaluation.measurements import make_operator, simulate
 from vml_fast.evaluation.studies.flow import FlowEnd
 
 
 def test_noise_belongs_to_the_image_and_the_seed():
-    setting = bench(6)
+    setting = runner(6)
     operator = setting.operator("sr4")
-    whole = measure(operator, setting.data.images, 0.1, setting.data.index)
+    whole = simulate(operator, setting.data.images, 0.1, setting.data.index)
     part = setting.data.part(3)
-    torch.testing.assert_close(measure(operator, part.images, 0.1, part.index), whole[::2])
-    other = measure(operator, part.images, 0.1, part.index, seed=1)
+    torch.testing.assert_close(simulate(operator, part.images, 0.1, part.index), whole[::2])
+    other = simulate(operator, part.images, 0.1, part.index, seed=1)
     noise = other - operator.forward(part.images)
     assert not torch.allclose(other, whole[::2])
     assert 0.05 < float(noise.std()) < 0.2
 
 
 def test_hidden_pixels_stay_hidden():
-    setting = bench(2)
-    y = measure(setting.operator("half"), setting.data.images, 0.3, setting.data.index)
+    setting = runner(2)
+    y = simulate(setting.operator("half"), setting.data.images, 0.3, setting.data.index)
     assert not y[..., 6:].any()
     assert y[..., :6].all()
 
 
 def test_a_part_of_the_images_gives_what_the_whole_gives():
-    setting = bench(4)
+    setting = runner(4)
     whole = setting.run(cell("sr4", noise_std=0.05)).record
     part = setting.run(cell("sr4", noise_std=0.05, images=2)).record
     assert part["names"] == whole["names"][::2]
@@ -39,13 +40,13 @@ def test_a_part_of_the_images_gives_what_the_whole_gives():
 
 
 def test_counts_are_the_network_passes():
-    record = bench().run(cell()).record
+    record = runner().run(cell()).record
     assert (record["denoiser_calls"], record["vjp_calls"]) == (12, 8)
     assert len(record["metrics"]["psnr"]) == 4
 
 
 def test_a_method_that_cannot_do_a_task_says_so():
-    setting = bench()
+    setting = runner()
     setting._operators["plain"] = setting.operator("half") @ setting.operator("deblur-gauss")
     outcome = setting.run(cell("plain", "ddrm", steps=2))
     assert "SVD" in outcome.record["failed"]
@@ -53,7 +54,7 @@ def test_a_method_that_cannot_do_a_task_says_so():
 
 
 def test_what_a_method_is_told_may_differ_from_the_truth():
-    setting = bench()
+    setting = runner()
     as_if = Cell("sr4", "vml-map-pre", 0.1, 20, 4, {"steps": 4, "inner_steps": 2}, 0.0)
     told = setting.run(cell("sr4", noise_std=0.1)).record["metrics"]["residual"]
     ignored = setting.run(as_if).record["metrics"]["residual"]
@@ -63,9 +64,9 @@ def test_what_a_method_is_told_may_differ_from_the_truth():
 
 def test_distances_between_sets():
     features = [Features("pixels", lambda images: images.flatten(1))]
-    record = bench(features=features).run(cell("sr4")).record
+    record = runner(features=features).run(cell("sr4")).record
     assert record["sets"]["frechet"] > 0
-    truth = bench(features=features)
+    truth = runner(features=features)
     cells = Cell("denoise", "pseudo-inverse", 0.0, 0, 4)
     assert abs(truth.run(cells).record["sets"]["frechet"]) < 1e-4
 
@@ -83,8 +84,8 @@ def test_published_tasks_by_name():
 
 def test_consistency_models_are_handed_to_the_methods_that_need_one():
     one = cell("half", "map-ga-np", steps=2, inner_steps=1)
-    assert "needs consistency" in bench().run(one).record["failed"]
-    with_model = bench(consistency=FlowEnd(mixture(), steps=3))
+    assert "needs consistency" in runner().run(one).record["failed"]
+    with_model = runner(consistency=FlowEnd(mixture(), steps=3))
     record = with_model.run(one).record
     assert (record["denoiser_calls"], record["vjp_calls"]) == (4, 2)
     assert "failed" not in with_model.run(cell("half", "ddrm", steps=2)).record

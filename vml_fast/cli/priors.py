@@ -1,0 +1,42 @@
+"""The networks that options name."""
+
+from __future__ import annotations
+
+import torch
+
+from vml_fast.denoisers import LatentDenoiser, ScaledDenoiser, load_denoiser
+from vml_fast.denoisers.loading import EMBEDDED
+from vml_fast.errors import InputError
+
+
+def load_prior(
+    option: str, name: str, device: torch.device, dtype: str = "float32"
+) -> ScaledDenoiser | LatentDenoiser:
+    """The prior of an option such as "--prior".
+
+    Raises:
+        InputError: it cannot be used; the message names the option.
+    """
+    if not name:
+        raise InputError(
+            f"{option} is empty; give an embedded name ({', '.join(EMBEDDED)}), a folder or a "
+            ".safetensors file"
+        )
+    try:
+        return load_denoiser(name, device=device, dtype=dtype)
+    except InputError as error:
+        raise InputError(f"{option} {name} cannot be used: {error}") from error
+
+
+def load_image_prior(
+    option: str, name: str, device: torch.device, dtype: str = "float32"
+) -> ScaledDenoiser:
+    """`load_prior` for commands that take no latent prior.
+
+    Raises:
+        InputError: likewise, or it is a latent prior.
+    """
+    prior = load_prior(option, name, device, dtype)
+    if isinstance(prior, LatentDenoiser):
+        raise InputError(f"{option} {name} is a latent prior; this command takes one of images")
+    return prior
