@@ -129,3 +129,35 @@ def test_the_measured_calls_are_what_the_terms_take():
     term.set_level(SIGMA, z)
     term(z, 0 * z)
     assert term.calls == 1 + 1 + 2 * 2  # decode, transpose, two iterations of two products
+
+
+def test_the_derivative_of_a_decoder_with_attention_and_norms_is_exact():
+    """Dec' u against a difference quotient, and against its transpose, for diffusers' layers."""
+    diffusers = pytest.importorskip("diffusers")
+    torch.manual_seed(0)
+    model = diffusers.AutoencoderKL(
+        block_out_channels=(8, 16),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=2,
+        norm_num_groups=4,
+    ).double()
+    shape = (3, 8, 8)
+    denoiser = GaussianMixtureDenoiser(
+        torch.zeros(1, 32, dtype=F64), torch.eye(32, dtype=F64)[None], image_shape=(2, 4, 4)
+    )
+    prior = LatentDenoiser(denoiser, Autoencoder(model, shape))
+    operator = MatrixOperator(torch.eye(192, dtype=F64), shape)
+    term = GaussNewtonTerm(
+        prior, operator, torch.zeros(2, 192, dtype=F64), torch.zeros(2, dtype=F64),
+        autoencoder_std=0.0, prior_weight=1.0,
+    )  # fmt: skip
+    z, u = torch.randn(2, 2, 2, 4, 4, dtype=F64).unbind(0)
+    image = term.linearize(z)
+    torch.testing.assert_close(image, prior.decode(z))
+    found = term.applied(u)
+    quotient = (prior.decode(z + 1e-5 * u) - prior.decode(z - 1e-5 * u)) / 2e-5
+    torch.testing.assert_close(found, quotient, rtol=1e-5, atol=1e-7)
+    cotangent = torch.randn_like(found)
+    product = (found * cotangent).flatten(1).sum(1)
+    torch.testing.assert_close(product, (u * term.transposed(cotangent)).flatten(1).sum(1))

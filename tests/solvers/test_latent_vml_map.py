@@ -31,6 +31,7 @@ def test_gauss_newton_equals_the_noise_aware_form_on_the_latents_themselves():
 def test_gradient_equals_the_plain_form_on_the_latents_themselves(monkeypatch):
     monkeypatch.setattr(terms, "POWER_MARGIN", 1.0)
     monkeypatch.setattr(terms, "POWER_STEPS", 200)
+    monkeypatch.setattr(terms, "LATER_POWER_STEPS", 200)
     problem = LatentProblem(0.05)
     common = {"noise_std": 0.05, "steps": 8, "inner_steps": 4, "preconditioner": None}
     found = vf.VMLMAP(problem.prior, problem.operator, prior_weight=1.0, **common).solve(problem.y)

@@ -134,5 +134,6 @@ for study in (
     evaluate_studies.traces,
     evaluate_studies.scaling,
     evaluate_studies.tau,
+    evaluate_studies.latent,
 ):
     app.command()(study)

@@ -1,4 +1,4 @@
-"""`vml-fast evaluate toy|traces|scaling|tau`: studies of the method, each with one figure."""
+"""`vml-fast evaluate toy|traces|scaling|tau|latent`: studies of the method, a figure each."""
 
 from __future__ import annotations
 
@@ -68,3 +68,21 @@ def tau(
     from vml_fast.cli.evaluate_studies_run import run_tau
 
     run_tau(output, images)
+
+
+def latent(
+    prior: Annotated[str, typer.Option(help="Latent prior: an embedded name or a folder.")],
+    output: Output = Path("evaluation"),
+    images: Annotated[int, typer.Option(help="Held-out emoji per task.")] = 8,
+    pixels: Annotated[
+        str, typer.Option(help="Prior of images to compare with, in pixel space.")
+    ] = "emoji64",
+) -> None:
+    """VML-MAP in latent space: the plain gradient, its cures, and pixel space beside them.
+
+    Noiseless 4x super-resolution, half mask and Gaussian deblurring, at equal network passes. It
+    writes latent.png, .md and .json.
+    """
+    from vml_fast.cli.evaluate_studies_run import run_latent
+
+    run_latent(output, prior, images, pixels)

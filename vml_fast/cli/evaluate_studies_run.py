@@ -11,10 +11,12 @@ from rich.console import Console
 
 from vml_fast.cli.checks import check_seed
 from vml_fast.cli.tables import print_table
+from vml_fast.denoisers import LatentDenoiser, ScaledDenoiser, load_denoiser
 from vml_fast.errors import InputError, require
 from vml_fast.evaluation.figures import write_figure
 from vml_fast.evaluation.files import check_writable, write_json, write_whole
-from vml_fast.evaluation.studies import scaling, tau, toy, traces
+from vml_fast.evaluation.heldout import heldout_emoji
+from vml_fast.evaluation.studies import latent, scaling, tau, toy, traces
 from vml_fast.evaluation.tables import markdown
 from vml_fast.solvers.checks import check_count
 
@@ -149,6 +151,61 @@ def run_tau(output: Path, images: int) -> None:
     }
     title = "Noisy data: where to stop, and the step size that diverges"
     _write(output, "tau", title, header, rows, record, tau.tau_figure(found, trial))
+
+
+def run_latent(output: Path, prior: str, images: int, pixels: str) -> None:
+    """Run, print and write the study of latent space; errors as in `run_toy`."""
+    check_count("--images", images, 1)
+    known = len(heldout_emoji()[0])
+    if images > known:
+        raise InputError(f"--images is {images}; there are {known} held-out emoji")
+    _prepare(output)
+    own, other = _loaded("--prior", prior), _loaded("--pixels", pixels)
+    if not isinstance(own, LatentDenoiser) or isinstance(other, LatentDenoiser):
+        raise InputError("--prior must be a latent prior and --pixels a prior of images")
+    if own.image_shape != (3, 64, 64) or other.image_shape != own.image_shape:
+        raise InputError(
+            f"--prior and --pixels must be for images of shape (3, 64, 64), got {own.image_shape} "
+            f"and {other.image_shape}"
+        )
+    console = Console(stderr=True)
+    found, shown = latent.compare(
+        own, other, count=images, say=lambda line: console.print(line, highlight=False)
+    )
+    header = [
+        "task", "method", "PSNR, dB", "ST-LPIPS", "residual", "network passes",
+        "autoencoder passes", "CPU seconds per image",
+    ]  # fmt: skip
+    rows = [
+        [
+            one.task,
+            one.name,
+            f"{one.mean('psnr'):.2f}",
+            f"{one.mean('st_lpips'):.3f}",
+            f"{one.mean('residual'):.1e}",
+            str(one.passes),
+            str(one.autoencoder_passes),
+            f"{one.seconds:.2f}",
+        ]
+        for one in found
+    ]
+    record = {
+        "images": latent.pictures(images)[0],
+        "latent_shape": own.latent_shape,
+        "autoencoder_std": own.autoencoder_std,
+        "steps": latent.STEPS,
+        "inner_steps": latent.INNER_STEPS,
+        "outcomes": [asdict(one) for one in found],
+    }
+    title = f"VML-MAP in latent space, {images} held-out emoji, noiseless"
+    _write(output, "latent", title, header, rows, record, latent.latent_figure(found, shown))
+
+
+def _loaded(option: str, name: str) -> ScaledDenoiser | LatentDenoiser:
+    try:
+        return load_denoiser(name)
+    except InputError as error:
+        raise InputError(f"{option} {name} cannot be used: {error}") from error
 
 
 def _prepare(output: Path) -> None:

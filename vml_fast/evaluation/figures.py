@@ -63,7 +63,7 @@ def image_grid(
         for j in range(columns):
             panel = row[j] if j < len(row) else None
             repeated = i > 0 and j < len(rows[i - 1]) and _title(rows[i - 1][j]) == _title(panel)
-            _draw(grid[i, j], panel, with_title=not repeated)
+            draw_panel(grid[i, j], panel, not repeated)
         if row_titles:
             grid[i, 0].set_ylabel(row_titles[i], fontsize=8, color=INK)
     return figure
@@ -123,7 +123,7 @@ def noise_level_figure(
     cells = outline[0].subgridspec(1, len(shown), wspace=0.04)
     for column, index in enumerate(shown):
         panel = Panel(denoised[index], caption=f"σ = {sigmas[index]:.2g}")
-        _draw(figure.add_subplot(cells[0, column]), panel, with_title=False)
+        draw_panel(figure.add_subplot(cells[0, column]), panel, with_title=False)
     axes = figure.add_subplot(outline[1])
     _draw_residuals(axes, sigmas, residuals, noise_std)
     for index in shown:
@@ -175,7 +175,8 @@ def _title(panel: Panel | None) -> str:
     return "" if panel is None else panel.title
 
 
-def _draw(axes: Axes, panel: Panel | None, *, with_title: bool) -> None:
+def draw_panel(axes: Axes, panel: Panel | None, with_title: bool = True) -> None:
+    """One cell of a grid; nothing for None."""
     axes.set_xticks([])
     axes.set_yticks([])
     for side in axes.spines.values():

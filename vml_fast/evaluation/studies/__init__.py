@@ -1,1 +1,1 @@
-"""Studies of the method itself, each with one figure: toy, traces, scaling, tau."""
+"""Studies of the method itself, each with one figure: toy, traces, scaling, tau, latent."""
