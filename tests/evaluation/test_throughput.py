@@ -13,6 +13,7 @@ from vml_fast.evaluation.ladder import Ladder, Rung
 from vml_fast.evaluation.throughput import Comparison, Measurement
 from vml_fast.evaluation.throughput_figure import three_digits, throughput_figure
 from vml_fast.evaluation.workload import make_workload
+from vml_fast.reference import vml_map
 
 CPU = torch.device("cpu")
 
@@ -60,7 +61,19 @@ def test_the_reference_cannot_be_left_out():
     assert keys(ladder.ladder(CPU, skip=ladder.KEYS)) == ["reference"]
 
 
-def test_every_rung_restores_the_same_images(small):
+def test_every_rung_restores_the_images_of_the_reference(small):
+    truth = vml_map(small.denoiser, small.operator, small.y, steps=2, inner_steps=2)
+    allowed = {"reference": 0.0, "fused": 1e-4, "network": 1e-4, "bfloat16": 0.1}
+    found = {}
+    for key in allowed:
+        rung = Rung(key, key, {"network": "float32", "bfloat16": "bfloat16"}.get(key))
+        images = throughput.prepare(small, rung)()
+        found[key] = float((images - truth).norm() / truth.norm())
+        assert found[key] <= allowed[key], key
+    assert found["bfloat16"] > 1e-3, "it rounds"
+
+
+def test_every_rung_is_timed(small):
     chosen = ladder.ladder(CPU, skip=["compile"])
     found = throughput.compare(small, chosen, repeats=2)
     assert [m.rung.key for m in found.measured] == keys(chosen)
@@ -68,7 +81,6 @@ def test_every_rung_restores_the_same_images(small):
         assert len(measurement.seconds) == 2
         assert all(seconds > 0 for seconds in measurement.seconds)
         assert measurement.first_seconds > 0
-        assert measurement.difference <= throughput.tolerance(measurement.rung, CPU)
     assert found.measured[0].difference == 0
     assert all(m.difference > 0 for m in found.measured[1:]), "they are other computations"
 
