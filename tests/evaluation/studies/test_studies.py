@@ -71,7 +71,7 @@ def test_the_noise_aware_form_needs_no_decomposition_and_no_good_condition():
     assert wide["noise_aware by CG"].error == pytest.approx(wide["noise_aware"].error, rel=1e-3)
     spent = scaling.costs((8,), repeats=1)
     assert [one.operator for one in spent] == ["separable blur", "dense matrix"]
-    assert len(scaling.scaling_figure(found, spent).axes) == 3
+    assert len(scaling.scaling_figure(found, spent).axes) == 2
 
 
 def test_a_decomposition_pays_after_its_set_up_over_the_gain():
@@ -107,8 +107,11 @@ def test_the_commands_write_their_files(monkeypatch, tmp_path):
     )  # fmt: skip
     monkeypatch.setattr(tau, "sweep", lambda count: [point])
     monkeypatch.setattr(tau, "artifacts", lambda: trial)
-    quality = scaling.Quality(1.0, 10.0, "none", 0.1, 1.0)
-    monkeypatch.setattr(scaling, "quality", lambda count: [quality])
+
+    def quality(count, inner_steps):
+        return [scaling.Quality(1.0, 10.0, inner_steps, "none", 0.1, 1.0)]
+
+    monkeypatch.setattr(scaling, "quality", quality)
     monkeypatch.setattr(scaling, "costs", lambda: [scaling.Cost(8, "separable blur", 1, 0.1, 0.1)])
     for study in ("tau", "scaling"):
         result = run("evaluate", study, "--images", 1, "--output", tmp_path)

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 WIDTHS = (0.5, 0.7, 1.0, 1.4, 2.0)
 NOISE_STD = 0.02
-SIDES = (16, 32, 64, 128)
+SIDES = (16, 32, 48, 64, 128)
+DENSE_LIMIT = 48
+INNER_STEPS = (2, 5)
 FORMS: dict[str, tuple[str | None, bool]] = {
     # name: (preconditioner, whether H's decomposition is hidden, so that it takes CG)
     "none": (None, False),
@@ -43,6 +45,7 @@ class Quality:
     Attributes:
         width: standard deviation of the blur in pixels.
         condition: largest over smallest singular value of H.
+        inner_steps: K.
         form: a key of `FORMS`.
         error: RMS difference of a result to the exact posterior's nearest mode, median over the
             images.
@@ -51,6 +54,7 @@ class Quality:
 
     width: float
     condition: float
+    inner_steps: int
     form: str
     error: float
     residual: float
@@ -130,7 +134,7 @@ def quality(
             error = statistics.median(_nearest(image[i], modes[i]) for i in range(count))
             residual = float(operator.residual(image, y).median()) / NOISE_STD
             condition = float(s.max() / s.min().clamp_min(1e-300))
-            found.append(Quality(width, condition, form, error, residual))
+            found.append(Quality(width, condition, inner_steps, form, error, residual))
     return found
 
 
@@ -148,7 +152,7 @@ def costs(sides: Sequence[int] = SIDES, *, width: float = 1.0, repeats: int = 5)
     """What a decomposition costs and gains: separable blurs, and the same as a dense matrix.
 
     Args:
-        sides: of the images; the dense matrix stops at 32, where it has a million entries.
+        sides: of the images; the dense matrix stops at `DENSE_LIMIT`.
         width: of the blur.
         repeats: of which the median is taken.
     """
@@ -156,7 +160,7 @@ def costs(sides: Sequence[int] = SIDES, *, width: float = 1.0, repeats: int = 5)
     for side in sides:
         image = torch.rand(1, 1, side, side, generator=torch.Generator().manual_seed(0))
         found.append(_cost("separable blur", partial(blur, side, width), image, repeats))
-        if side <= 32:
+        if side <= DENSE_LIMIT:
             make = partial(MatrixOperator, _dense(blur(side, width)), (1, side, side))
             found.append(_cost("dense matrix", make, image, repeats))
     return found
@@ -196,48 +200,62 @@ def _seconds(work: Callable[[], Any], repeats: int) -> float:
 
 
 def scaling_figure(found: Sequence[Quality], spent: Sequence[Cost]) -> Figure:
-    """Error and residual against the blur's width, and set-up against the cost of a step."""
-    title = "Blurs of growing width: what each preconditioner reaches, and what its H⁺ costs"
-    figure = new_figure(10.2, 3.2, title)
-    error, residual, cost = figure.subplots(1, 3)
-    for form in FORMS:
-        ones = [one for one in found if one.form == form]
-        widths = [one.width for one in ones]
-        style = {"color": COLORS[form], "ms": 4, "lw": 1.2, "label": form}
-        line = "s--" if form.endswith("CG") else "o-"
-        error.plot(widths, [one.error for one in ones], line, **style)
-        residual.plot(widths, [one.residual for one in ones], line, **style)
-    for one in [one for one in found if one.form == "none"]:
-        error.annotate(
-            f"κ {one.condition:.0e}", (one.width, one.error), fontsize=6, color=MUTED,
-            xytext=(0, 5), textcoords="offset points", ha="center",
-        )  # fmt: skip
-    _label(
-        error, "blur, standard deviation in pixels", "RMS distance to the nearest posterior mode"
+    """Error against the condition number for each K, and when a decomposition has paid."""
+    counts = sorted({one.inner_steps for one in found})
+    title = (
+        "Blurs of growing width: the noise-aware form holds at every condition, and needs no SVD"
     )
-    _label(residual, "blur, standard deviation in pixels", "residual / σ_y")
-    residual.axhline(1.0, color=MUTED, lw=0.7, ls=":")
-    for axes in (error, residual):
-        axes.set_yscale("log")
-    error.legend(fontsize=6.5, frameon=False)
+    figure = new_figure(3.5 * (len(counts) + 1), 3.2, title)
+    *errors, cost = figure.subplots(1, len(counts) + 1)
+    for axes, inner_steps in zip(errors, counts, strict=True):
+        _draw_errors(axes, [one for one in found if one.inner_steps == inner_steps])
+        axes.set_title(f"{inner_steps} steps per noise level", fontsize=8, color=INK, loc="left")
+        axes.sharey(errors[0])
     _draw_costs(cost, spent)
     return figure
 
 
+def _draw_errors(axes: Axes, found: Sequence[Quality]) -> None:
+    for form in FORMS:
+        ones = [one for one in found if one.form == form]
+        by_cg = form.endswith("CG")
+        axes.plot(
+            [one.condition for one in ones], [one.error for one in ones], "s" if by_cg else "o-",
+            color=COLORS[form], ms=7 if by_cg else 4, lw=1.2, label=form,
+            fillstyle="none" if by_cg else "full",
+        )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    _label(axes, "condition number of H", "RMS distance to the nearest posterior mode")
+    widths = axes.secondary_xaxis("top")
+    ones = [one for one in found if one.form == "none"]
+    widths.set_xticks([one.condition for one in ones], [f"{one.width:g}" for one in ones])
+    widths.tick_params(labelsize=6, colors=MUTED, length=2)
+    widths.minorticks_off()
+    widths.set_xlabel("blur, standard deviation in pixels", fontsize=6, color=MUTED, labelpad=1)
+    widths.spines["top"].set_visible(False)
+    axes.legend(fontsize=6.5, frameon=False, loc="upper left")
+
+
 def _draw_costs(axes: Axes, spent: Sequence[Cost]) -> None:
-    for name, marker in (("separable blur", "o"), ("dense matrix", "^")):
+    for name, style, color in (("separable blur", "o-", ACCENT), ("dense matrix", "^-", "#d97706")):
         ones = [one for one in spent if one.operator == name]
-        sides = [one.side for one in ones]
-        for what, color in (("setup", "#d97706"), ("apply", ACCENT), ("by_cg", "#059669")):
-            words = {"setup": "set-up of the SVD", "apply": "H⁺y by SVD", "by_cg": "H⁺y by CG"}
-            values = [1e3 * max(getattr(one, what), 1e-6) for one in ones]
-            line = "-" if marker == "o" else "--"
-            label = f"{words[what]}, {name}"
-            axes.plot(sides, values, marker + line, color=color, ms=4, lw=1.1, label=label)
+        values = [min(max(one.pays_after, 1e-3), 1e3) for one in ones]
+        axes.plot([one.side for one in ones], values, style, color=color, ms=4, lw=1.2, label=name)
+        for one, value in zip(ones, values, strict=True):
+            text = f"{one.pays_after:.2g}" if value < 1e3 else "never"
+            axes.annotate(
+                text, (one.side, value), fontsize=6.5, color=color, xytext=(0, 5),
+                textcoords="offset points", ha="center",
+            )  # fmt: skip
+    axes.axhline(1.0, color=MUTED, lw=0.7, ls=":")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    _label(axes, "pixels per side, one channel", "CPU milliseconds")
-    axes.legend(fontsize=5.5, frameon=False, loc="center right", bbox_to_anchor=(1.0, 0.58))
+    axes.margins(0.15)
+    axes.set_title("Computing H⁺y", fontsize=8, color=INK, loc="left")
+    words = "applications after which the SVD\nis cheaper than conjugate gradients"
+    _label(axes, "pixels per side, one channel", words)
+    axes.legend(fontsize=6.5, frameon=False)
 
 
 def _label(axes: Axes, x: str, y: str) -> None:
