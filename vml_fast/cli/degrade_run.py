@@ -113,17 +113,16 @@ class DegradeRun:
 
     def _measure(self, index: int) -> tuple[LinearOperator, Tensor]:
         """H and y, with a batch of one, of an input."""
-        size = self.settings.size
+        settings = self.settings
         truth = read_clean(
             self.paths[index],
-            None if size is None else (3, size, size),
+            None if settings.size is None else (3, settings.size, settings.size),
             resize=True,
             check_size=None if self.mask is None else self.mask.check_size,
         )
         channels, height, width = truth.shape
         operator = self._operator((channels, height, width))
         sample = torch.tensor([index])
-        settings = self.settings
         y = simulate(operator, truth[None], settings.noise_std, sample, settings.seed)
         return operator, y
 
