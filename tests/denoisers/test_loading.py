@@ -258,7 +258,7 @@ def test_loading_leaves_the_random_state_alone(folder) -> None:
 def test_embedded_priors_denoise(name) -> None:
     """At a small level D is close to x, and a constant image survives a large one roughly."""
     denoiser = load_denoiser(name)
-    x = torch.zeros(1, *denoiser.image_shape)
+    x = torch.zeros(1, *getattr(denoiser, "latent_shape", denoiser.image_shape))
     noisy = x + 0.01 * torch.randn(x.shape)
     assert (denoiser(noisy, torch.tensor([0.01])) - noisy).abs().mean() < 0.05
     assert denoiser(80 * torch.randn(x.shape), torch.tensor([80.0])).abs().max() < 3

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from vml_fast.cli.main import app
 from vml_fast.denoisers import LatentDenoiser, load_denoiser
 from vml_fast.errors import InputError
-from vml_fast.training import latent
+from vml_fast.training import emoji64_latent, latent
 from vml_fast.training.autoencoder import AutoencoderTrainer, autoencoder_loss
 from vml_fast.training.data import ImageFolder, to_model_range
 from vml_fast.training.latent import LatentTrainer, train_latent_prior
@@ -199,3 +199,15 @@ def test_the_command_trains_both_halves_and_says_what_is_wrong(folder, tmp_path)
     assert result.exit_code == 0, result.output
     assert "trained for 3 steps" in result.output
     assert load_denoiser(out / "prior").latent_shape == (8, 4, 4)
+
+
+def test_a_finished_run_is_installed(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(emoji64_latent, "EMBEDDED", tmp_path / "priors")
+    with pytest.raises(InputError, match="must hold a finished run"):
+        emoji64_latent.install(tmp_path / "run")
+    train_latent_prior(folder, tmp_path / "run", SETTINGS, **OPTIONS)
+    emoji64_latent.install(tmp_path / "run")
+    place = tmp_path / "priors" / emoji64_latent.NAME
+    assert load_denoiser(place).latent_shape == (2, 4, 4)
+    card = (place / "README.md").read_text()
+    assert "8x16x16" in card and "| steps x batch | 6 x 4 |" in card

@@ -75,7 +75,7 @@ def prior_rows() -> list[Row]:
     """The priors that come with the package."""
     rows: list[Row] = []
     for name in EMBEDDED:
-        size = sum(path.stat().st_size for path in (PRIORS / name).glob("*.safetensors"))
+        size = sum(path.stat().st_size for path in (PRIORS / name).rglob("*.safetensors"))
         rows.append((name, f"{size / 2**20:.1f} MiB", ""))
     return rows or [("priors", "none in this installation", NO)]
 

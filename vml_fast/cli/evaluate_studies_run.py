@@ -7,11 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from rich.console import Console
 
 from vml_fast.cli.checks import check_seed
+from vml_fast.cli.priors import load_image_prior, load_prior
 from vml_fast.cli.tables import print_table
-from vml_fast.denoisers import LatentDenoiser, ScaledDenoiser, load_denoiser
+from vml_fast.denoisers import LatentDenoiser
 from vml_fast.errors import InputError, require
 from vml_fast.evaluation.figures import write_figure
 from vml_fast.evaluation.files import check_writable, write_json, write_whole
@@ -160,9 +162,11 @@ def run_latent(output: Path, prior: str, images: int, pixels: str) -> None:
     if images > known:
         raise InputError(f"--images is {images}; there are {known} held-out emoji")
     _prepare(output)
-    own, other = _loaded("--prior", prior), _loaded("--pixels", pixels)
-    if not isinstance(own, LatentDenoiser) or isinstance(other, LatentDenoiser):
-        raise InputError("--prior must be a latent prior and --pixels a prior of images")
+    device = torch.device("cpu")
+    own = load_prior("--prior", prior, device)
+    other = load_image_prior("--pixels", pixels, device)
+    if not isinstance(own, LatentDenoiser):
+        raise InputError(f"--prior {prior} is a prior of images; the study needs a latent one")
     if own.image_shape != (3, 64, 64) or other.image_shape != own.image_shape:
         raise InputError(
             f"--prior and --pixels must be for images of shape (3, 64, 64), got {own.image_shape} "
@@ -199,13 +203,6 @@ def run_latent(output: Path, prior: str, images: int, pixels: str) -> None:
     }
     title = f"VML-MAP in latent space, {images} held-out emoji, noiseless"
     _write(output, "latent", title, header, rows, record, latent.latent_figure(found, shown))
-
-
-def _loaded(option: str, name: str) -> ScaledDenoiser | LatentDenoiser:
-    try:
-        return load_denoiser(name)
-    except InputError as error:
-        raise InputError(f"{option} {name} cannot be used: {error}") from error
 
 
 def _prepare(output: Path) -> None:

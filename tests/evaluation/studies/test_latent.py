@@ -11,6 +11,7 @@ pytest.importorskip("diffusers")
 pytest.importorskip("matplotlib")
 
 from tests.cli.conftest import run
+from vml_fast.cli import priors as priors_of_options
 from vml_fast.denoisers import Autoencoder, EDMDenoiser, LatentDenoiser
 from vml_fast.evaluation.studies import latent
 
@@ -60,11 +61,8 @@ def test_every_form_is_measured_plain_and_projected(monkeypatch):
 
 def test_the_command_writes_a_figure_a_table_and_a_record(tmp_path, monkeypatch):
     small, pixels = priors()
-    from vml_fast.cli import evaluate_studies_run
-
-    monkeypatch.setattr(
-        evaluate_studies_run, "load_denoiser", {"small": small, "emoji64": pixels}.get
-    )
+    known = {"small": small, "emoji64": pixels}
+    monkeypatch.setattr(priors_of_options, "load_denoiser", lambda name, **_: known[name])
     monkeypatch.setattr(latent, "TASKS", ("sr4",))
     monkeypatch.setattr(latent.compare, "__defaults__", (("sr4",),))
     monkeypatch.setitem(latent.compare.__kwdefaults__, "steps", 2)
@@ -77,7 +75,10 @@ def test_the_command_writes_a_figure_a_table_and_a_record(tmp_path, monkeypatch)
 
 
 def test_other_priors_get_one_sentence(tmp_path):
-    for prior, words in (("emoji64", "--prior must be a latent prior"), ("none", "--prior none")):
+    for prior, words in (
+        ("emoji64", "--prior emoji64 is a prior of images"),
+        ("none", "--prior none"),
+    ):
         result = run("evaluate", "latent", "--prior", prior, "-o", str(tmp_path / "out"))
         assert result.exit_code == 2 and words in result.stderr
         assert not (tmp_path / "out").exists()
