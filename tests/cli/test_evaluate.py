@@ -8,7 +8,8 @@ import pytest
 
 from tests.cli.conftest import run
 from vml_fast.cli import evaluate as command
-from vml_fast.cli import evaluate_run
+from vml_fast.cli import evaluate_run, evaluate_settings
+from vml_fast.evaluation.comparison import budgets
 from vml_fast.evaluation.comparison.budgets import BUDGETS
 from vml_fast.evaluation.comparison.presets import COMPARISONS
 
@@ -72,6 +73,25 @@ def test_what_was_not_said_is_not_in_the_command(monkeypatch, tmp_path):
     monkeypatch.setattr(evaluate_run, "run", lambda settings, *_, **__: parsed.append(settings))
     run("evaluate", "--preset", "emoji64", "--prior", "emoji64", "--output", tmp_path)
     assert parsed[0].command() == "vml-fast evaluate --preset emoji64"
+
+
+def test_a_priors_own_consistency_model_is_taken_and_named_in_its_cells(monkeypatch, tmp_path):
+    parsed = []
+    monkeypatch.setattr(evaluate_run, "run", lambda settings, *_, **__: parsed.append(settings))
+    monkeypatch.setattr(evaluate_settings, "EMBEDDED", ("mine", "mine-consistency"))
+    monkeypatch.setattr(evaluate_run, "weights_digest", lambda name: f"digest of {name}")
+    task = ("--tasks", "half", "--output", tmp_path)
+    for prior in ("mine", "other"):
+        run("evaluate", *task, "--prior", prior)
+    run("evaluate", *task, "--prior", "mine", "--consistency", "given")
+    own, none, given = ({c.method: c for c in evaluate_run._cells(one)} for one in parsed)
+    assert [one.consistency_model for one in parsed] == ["mine-consistency", None, "given"]
+    assert own["map-ga"].settings["consistency"] == "digest of mine-consistency"
+    assert "consistency" not in own["map-ga-d"].settings
+    assert "map-ga" not in none  # and what it has keeps its name
+    assert own["map-ga-d"].name({}) == none["map-ga-d"].name({})
+    assert "consistency" not in given["map-ga"].settings  # but in the provenance
+    assert budgets.describe(own["map-ga"].settings) == budgets.describe(given["map-ga"].settings)
 
 
 def test_the_same_command_goes_on(evaluate, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from vml_fast.denoisers import ScaledDenoiser
 from vml_fast.denoisers.loading import EMBEDDED, PRIORS
 from vml_fast.devices import find_device
 from vml_fast.errors import require
+from vml_fast.evaluation.comparison.budgets import CONSISTENCY_METHODS
 from vml_fast.evaluation.comparison.cell_runner import CellRunner, Outcome
 from vml_fast.evaluation.comparison.cells import Cell
 from vml_fast.evaluation.comparison.dataset import DataSet, load_dataset
@@ -37,8 +39,8 @@ def run(settings: EvaluateSettings, output: Path, *, report_only: bool, overwrit
     """
     for package in ("torchmetrics", "scipy", "matplotlib"):
         require(package, "evaluation")
-    cells = settings.cells()
-    runner, missing = _runner(settings)
+    cells = _cells(settings)
+    runner, missing = _runner(settings, cells)
     for task in dict.fromkeys(cell.task for cell in cells):
         runner.operator(task)  # a task that does not fit is found out before the work
     provenance = _provenance(settings, runner.data)
@@ -57,7 +59,25 @@ def run(settings: EvaluateSettings, output: Path, *, report_only: bool, overwrit
     typer.echo(f"{done} of {len(cells)} cells are in {output}; see {files[0]} and report.html")
 
 
-def _runner(settings: EvaluateSettings) -> tuple[CellRunner, list[str]]:
+def _cells(settings: EvaluateSettings) -> list[Cell]:
+    """The cells; those that take the prior's embedded consistency model name its weights.
+
+    A model that was given is part of the provenance, as the prior is. Records without one stay
+    good where a prior gets a model of its own.
+    """
+    cells, model = settings.cells(), settings.consistency_model
+    if settings.consistency is not None or model is None:
+        return cells
+    named = {"consistency": weights_digest(model)}
+    return [
+        replace(cell, settings={**cell.settings, **named})
+        if cell.method in CONSISTENCY_METHODS
+        else cell
+        for cell in cells
+    ]
+
+
+def _runner(settings: EvaluateSettings, cells: list[Cell]) -> tuple[CellRunner, list[str]]:
     """What runs the cells, and sentences about what it cannot measure here."""
     device = find_device(settings.device, "--device")
     check_backend(settings.backend, device)
@@ -65,11 +85,9 @@ def _runner(settings: EvaluateSettings) -> tuple[CellRunner, list[str]]:
     shape = denoiser.image_shape
     with naming_options(OPTIONS):
         data = load_dataset(settings.data, shape, settings.images, resize=settings.resize)
-    consistency = None
-    if settings.consistency is not None:
-        consistency = load_image_prior(
-            "--consistency", settings.consistency, device, settings.dtype
-        )
+    consistency, model = None, settings.consistency_model
+    if model is not None and any(cell.method in CONSISTENCY_METHODS for cell in cells):
+        consistency = load_image_prior("--consistency", model, device, settings.dtype)
     measures, missing = perceptual_measures(shape)
     runner = CellRunner(
         denoiser,
@@ -112,7 +130,9 @@ def _notes(
         ),
         *(f"Not computed: {sentence}." for sentence in missing),
     ]
-    if runner.consistency is None:
+    if runner.consistency is not None:
+        notes.append(f"Consistency model of map-ga and map-ga-np: {settings.consistency_model}.")
+    elif settings.consistency_model is None:
         notes.append("map-ga and map-ga-np need a consistency model: pass --consistency.")
     return notes
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vml_fast.cli.checks import check_name, check_seed, naming_options
+from vml_fast.denoisers.loading import EMBEDDED
 from vml_fast.denoisers.precision import DTYPES
 from vml_fast.errors import InputError
 from vml_fast.evaluation.comparison import presets
@@ -118,6 +119,12 @@ class EvaluateSettings:
         if self.preset is None and not self.tasks:
             raise InputError("neither --preset nor --tasks was given; pass one of them")
 
+    @property
+    def consistency_model(self) -> str | None:
+        """The model of map-ga and map-ga-np: the one given, else that embedded for the prior."""
+        own = f"{self.prior}-consistency"
+        return self.consistency or (own if own in EMBEDDED else None)
+
     def cells(self) -> list[Cell]:
         """The cells of the comparison, in the order to run them.
 
@@ -129,7 +136,7 @@ class EvaluateSettings:
 
     def _selected(self, preset: str) -> list[Cell]:
         request = presets.Request(
-            self.images if self.all_images else None, self.consistency is not None
+            self.images if self.all_images else None, self.consistency_model is not None
         )
         return presets.select(
             presets.comparison(preset).cells(request),
@@ -154,7 +161,7 @@ class EvaluateSettings:
                 levels,
                 budget,
                 self.images,
-                consistency=self.consistency is not None,
+                consistency=self.consistency_model is not None,
             )
         return cells
 

@@ -118,8 +118,8 @@ def methods(noise_std: float, *, consistency: bool) -> list[str]:
 
 
 def describe(chosen: Settings) -> str:
-    """Settings in short: 20×2 for N×K, N alone, and what else there is."""
-    rest = dict(chosen)
+    """Settings in short: 20×2 for N×K, N alone, and what else there is but the networks."""
+    rest = {name: value for name, value in chosen.items() if name != "consistency"}
     steps, inner = rest.pop("steps"), rest.pop("inner_steps", None)
     text = str(steps) if inner is None else f"{steps}×{inner}"
     named = {"ode_steps": "ODE", "pigdm_steps": "PiGDM", "zeta": "ζ", "likelihood_std": "β"}
