@@ -210,7 +210,7 @@ def scaling_figure(found: Sequence[Quality], spent: Sequence[Cost]) -> Figure:
     for axes, inner_steps in zip(errors, counts, strict=True):
         _draw_errors(axes, [one for one in found if one.inner_steps == inner_steps])
         axes.set_title(f"{inner_steps} steps per noise level", fontsize=8, color=INK, loc="left")
-        axes.sharey(errors[0])
+        axes.set_ylim(min(one.error for one in found) / 1.5, max(one.error for one in found) * 1.5)
     _draw_costs(cost, spent)
     return figure
 
