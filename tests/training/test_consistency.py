@@ -14,7 +14,7 @@ from tests.training.test_train import TINY, folder, trainer  # noqa: F401
 from vml_fast.denoisers import ConsistencyDenoiser, load_denoiser
 from vml_fast.errors import InputError
 from vml_fast.schedules import edm_schedule
-from vml_fast.training import run_folder, train
+from vml_fast.training import emoji64_consistency, run_folder, train
 from vml_fast.training.consistency_loss import (
     HUBER,
     ConsistencyNetwork,
@@ -233,3 +233,28 @@ def test_the_command_distils_a_prior(data, tmp_path, teacher):  # noqa: F811
     assert result.exit_code == 0, result.output
     assert isinstance(load_denoiser(str(out / "prior")), ConsistencyDenoiser)
     assert TINY.learning_rate == 6e-4  # of the other runs
+
+
+def test_a_finished_distillation_is_installed_with_its_card(
+    folder,  # noqa: F811
+    tmp_path,
+    teacher,
+    monkeypatch,
+):
+    monkeypatch.setattr(emoji64_consistency, "EMBEDDED", tmp_path / "priors")
+    with pytest.raises(InputError, match="out must hold a finished run to install"):
+        emoji64_consistency.install(tmp_path / "run")
+    run = distiller(folder, tmp_path / "run", teacher)
+    run.run()
+    emoji64_consistency.install(tmp_path / "run")
+    installed = tmp_path / "priors" / "emoji64-consistency"
+    assert {path.name for path in installed.iterdir()} == {
+        "config.json",
+        "denoiser.json",
+        "diffusion_pytorch_model.safetensors",
+        "README.md",
+    }
+    x, sigma = torch.randn(2, 3, 8, 8), torch.tensor([0.1, 5.0])
+    loaded = load_denoiser(str(installed))
+    assert isinstance(loaded, ConsistencyDenoiser)
+    torch.testing.assert_close(loaded(x, sigma), run.averaged(x, sigma), atol=1e-2, rtol=0)
