@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,10 +15,9 @@ from vml_fast.evaluation.measurements import SIMULATION_DRAW, make_operator, sim
 from vml_fast.operators.base import LinearOperator
 from vml_fast.ops.philox import normal
 from vml_fast.reference import vml_map
-from vml_fast.runtime.choose import Job, Wish
-from vml_fast.runtime.compiled import CompiledNetwork
+from vml_fast.runtime.choose import Wish
 from vml_fast.runtime.graph import WARM_UPS, Recording, new_pool
-from vml_fast.runtime.network import Network
+from vml_fast.runtime.runners import make_network
 from vml_fast.solvers import VMLMAP
 from vml_fast.solvers.checks import check_count, check_noise_std
 from vml_fast.solvers.methods import method_options
@@ -153,7 +152,7 @@ def bare_pass(
     """
     device = next(denoiser.parameters()).device
     x = smooth_images(batch, denoiser.image_shape).to(device)
-    network = _compiled(denoiser, x) if compile else Network(denoiser)
+    network = make_network(denoiser, x, {}, compile, 1)
     u = network.as_input(x)
     scalings = denoiser.scalings(torch.ones(batch, device=device))
     network.load({})
@@ -172,12 +171,6 @@ def bare_pass(
         recording()
     recording.record()
     return recording
-
-
-def _compiled(denoiser: ScaledDenoiser, x: Tensor) -> Network:
-    """The network as a solve with the state x compiles it, so that its code is found."""
-    job = Job(denoiser, cast(Any, None), x, "vjp", {}, 1)  # the network knows of no problem
-    return CompiledNetwork(denoiser, "vjp", job.network_key, x.device)
 
 
 def runner_options(compile: str, cuda_graph: str) -> dict[str, Wish]:

@@ -140,7 +140,7 @@ def choose(job: Job, compile: Wish, cuda_graph: Wish) -> Choice:
     """
     obstacles = {
         "compile": compiled.obstacle(job.x.device, job.jacobian),
-        "cuda_graph": graph_obstacle(job),
+        "cuda_graph": None if cuda_graph is False else graph_obstacle(job),
     }
     wishes = {"compile": compile, "cuda_graph": cuda_graph}
     insisted = frozenset(name for name, wish in wishes.items() if wish is True)

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vml_fast.runtime.ascent import Ascent, make_ascent_bracket
 from vml_fast.runtime.bracket import Bracket
 from vml_fast.runtime.cache import ExclusiveCache
-from vml_fast.runtime.choose import Choice, Job
+from vml_fast.runtime.choose import Choice, Job, Wish, choose
 from vml_fast.runtime.compiled import CompiledNetwork
 from vml_fast.runtime.eager import EagerRunner, silent
 from vml_fast.runtime.fused import make_bracket
 from vml_fast.runtime.graph import GraphRunner
-from vml_fast.runtime.network import Network
+from vml_fast.runtime.network import Denoiser, Network
 
 CAPACITY = 4
 """How many recorded runners a process keeps; each holds the memory of an inner step."""
@@ -87,6 +88,26 @@ def _key(job: Job, choice: Choice) -> Any:
     """Of a recording: it holds no denoiser, and what one of the past has left fits no other."""
     prior = None if job.prior is None else weakref.ref(job.prior)
     return (job.key, choice.compile, prior)
+
+
+def make_network(
+    denoiser: Denoiser, x: Tensor, condition: Mapping[str, Any], compile: Wish, calls: int
+) -> Network:
+    """The network of a denoiser, as it is or compiled, for a solve without a runner.
+
+    Args:
+        denoiser: D.
+        x: a state.
+        condition: keywords of the denoiser.
+        compile: True, False or "auto".
+        calls: about how many there will be.
+
+    Raises:
+        BackendUnavailable: compiling was asked for and cannot be.
+    """
+    nothing: Any = None  # a network knows of no problem
+    job = Job(denoiser, nothing, x, "vjp", condition, calls)
+    return _network(job, choose(job, compile, False))
 
 
 def _network(job: Job, choice: Choice) -> Network:

@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from vml_fast import trace
 from vml_fast.ops import resolve
-from vml_fast.runtime import jacobian
-from vml_fast.runtime.network import check_output
+from vml_fast.runtime.choose import Wish
+from vml_fast.runtime.network import Network, scalings_at
 from vml_fast.runtime.noise import Noise
 from vml_fast.runtime.problem import column
+from vml_fast.runtime.runners import make_network
 
 Function = Callable[..., Tensor]
 Product = Callable[[Tensor], Tensor]
+
+
+class _AtLevel(NamedTuple):
+    """D = c_skip x + c_out F(c_in x) at one noise level; the coefficients are (B, 1, 1, 1)."""
+
+    network: Network
+    skip: Tensor
+    out: Tensor
+    input_scale: Tensor
+
+    def input(self, x: Tensor) -> Tensor:
+        """The network's input u."""
+        return self.network.as_input(self.input_scale * x)
+
+    def denoised(self, x: Tensor, output: Tensor) -> Tensor:
+        """D from F."""
+        return torch.addcmul(self.skip * x, self.out, output.to(x.dtype))
+
+    def product(self, v: Tensor, gradient: Tensor) -> Tensor:
+        """J^T v from g = (dF/du)^T (c_out v): the skip path is taken analytically."""
+        return torch.addcmul(self.skip * v, self.input_scale, gradient.to(v.dtype))
 
 
 class Sampling:
@@ -28,37 +50,54 @@ class Sampling:
         noise: the random numbers of the run.
         condition: keywords of the denoiser.
         backend: of the op that adds noise.
+        compile: whether networks are compiled: True, False or "auto".
+        calls: about how many a network will get, by which "auto" decides.
 
     Attributes:
         forwards: denoiser calls so far.
         products: products with its Jacobian so far.
+        announce: is told what is being prepared, and "" when that is done.
     """
 
-    def __init__(self, noise: Noise, *, condition: dict[str, Any], backend: str) -> None:
+    def __init__(
+        self,
+        noise: Noise,
+        *,
+        condition: dict[str, Any],
+        backend: str,
+        compile: Wish = False,
+        calls: int = 0,
+    ) -> None:
         self.noise = noise
         self.condition = condition
+        self.compile = compile
+        self.calls = calls
         self.forwards = 0
         self.products = 0
+        self.announce: Callable[[str], None] = lambda what: None
+        self._networks: dict[int, Network] = {}
         self._transition = resolve("transition", backend, noise.seed.device, noise.dtype)
 
     def denoise(self, function: Function, x: Tensor, sigma: Tensor) -> Tensor:
         """D(x, sigma) in the dtype of x; `function` is a denoiser or a consistency model."""
+        at = self._at(function, x, sigma)
         self.forwards += 1
         with trace.range("denoiser"), torch.no_grad():
-            return self._at(function, x, sigma)(x)
+            return at.denoised(x, at.network(at.input(x)))
 
     def linearize(self, function: Function, x: Tensor, sigma: Tensor) -> tuple[Tensor, Product]:
         """D(x, sigma) and the function v -> J^T v, which can be called once."""
+        at = self._at(function, x, sigma)
         self.forwards += 1
         with trace.range("denoiser"):
-            denoised, transposed = jacobian.vjp(self._at(function, x, sigma), x)
+            output, transposed = at.network.linearize(at.input(x))
 
         def product(v: Tensor) -> Tensor:
             self.products += 1
             with trace.range("vjp"):
-                return transposed(v)
+                return at.product(v, transposed((at.out * v).to(output.dtype)))
 
-        return denoised, product
+        return at.denoised(x, output), product
 
     def diffuse(self, mean: Tensor, std: Tensor, draw: int) -> Tensor:
         """A sample of N(mean, std^2 I); `draw` counts the draws of the run, 0 is the start."""
@@ -68,13 +107,27 @@ class Sampling:
                 mean, self._levels(std, mean), self.noise.seed, self.noise.sample, counter
             )
 
-    def _at(self, function: Function, x: Tensor, sigma: Tensor) -> Callable[[Tensor], Tensor]:
-        levels = self._levels(sigma, x)
-
-        def at(u: Tensor) -> Tensor:
-            return check_output(function(u, levels, **self.condition), function, u).to(u.dtype)
-
+    def _at(self, function: Function, x: Tensor, sigma: Tensor) -> _AtLevel:
+        """The function at a noise level, its network compiled where that is wished."""
+        if id(function) not in self._networks:
+            made = make_network(function, x, self.condition, self.compile, self.calls)
+            made.load(self.condition)
+            self._networks[id(function)] = made
+        network = self._networks[id(function)]
+        scalings = scalings_at(function, sigma.to(x.device).expand(len(x)))
+        skip, out, c_in, noise = (c.to(x) for c in scalings)
+        network.set_level(noise, c_in, float(sigma.max()), x[0].numel())
+        at = _AtLevel(network, *(column(c, x) for c in (skip, out, c_in)))
+        if not network.is_ready:
+            self._prepare(network, at.input(x))
         return at
+
+    def _prepare(self, network: Network, u: Tensor) -> None:
+        self.announce("compiling the network")
+        try:
+            network.prepare(u)
+        finally:
+            self.announce("")
 
     def _levels(self, sigma: Tensor, x: Tensor) -> Tensor:
         return sigma.to(x).expand(len(x)).contiguous()

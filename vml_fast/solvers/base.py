@@ -21,6 +21,7 @@ from vml_fast.runtime.footprint import largest_batch
 from vml_fast.runtime.network import scalings_at
 from vml_fast.runtime.noise import Noise
 from vml_fast.runtime.problem import Level
+from vml_fast.runtime.sampling import Sampling
 from vml_fast.schedules import SIGMA_MAX, SIGMA_MIN, check_schedule, edm_schedule
 from vml_fast.solvers.checks import (
     check_count,
@@ -197,6 +198,18 @@ class Solver(ABC):
         levels = sigma.to(run.y.device).expand(len(run.y))
         scalings = scalings_at(self._differentiated(), levels)
         return Level(sigma.max(), scalings, active.to(run.y.device))
+
+    def _sampling(self, run: Run) -> Sampling:
+        """The calls of a run without a runner; of a solver that has the option, compiled."""
+        sampling = Sampling(
+            run.noise,
+            condition=run.condition,
+            backend=self.backend,
+            compile=getattr(self, "compile", False),
+            calls=len(self.schedule),
+        )
+        sampling.announce = run.announce
+        return sampling
 
     def _levels(self, schedule: Array | Sequence[float] | None) -> Tensor:
         if schedule is not None:

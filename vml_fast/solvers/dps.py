@@ -12,8 +12,9 @@ from vml_fast import trace
 from vml_fast.arrays import Array
 from vml_fast.operators.base import LinearOperator
 from vml_fast.operators.checks import number
+from vml_fast.runtime.choose import Wish, check_wish
 from vml_fast.runtime.problem import column
-from vml_fast.runtime.sampling import Sampling, ddim
+from vml_fast.runtime.sampling import ddim
 from vml_fast.schedules import ddpm_schedule
 from vml_fast.solvers.base import Solver
 from vml_fast.solvers.run import Run
@@ -42,10 +43,12 @@ class DPS(Solver):
             DDPM's linear schedule, clipped to the range of the denoiser.
         zeta: step size, at least 0; the paper takes .3 to 1.
         backend: of the op that adds noise: "auto", "reference", "cpp", "triton" or "cuda".
+        compile: the network by `torch.compile`: True, False, or "auto" where that is known to pay.
 
     Raises:
         InputError: an argument is outside its range.
-        BackendUnavailable: `backend` names one that cannot run here (raised by `solve`).
+        BackendUnavailable: (by `solve`) `backend` names one that cannot run here, or `compile` is
+            True and cannot be; the message says why.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class DPS(Solver):
         schedule: Array | Sequence[float] | None = None,
         zeta: float = 1.0,
         backend: str = "auto",
+        compile: Wish = "auto",
     ) -> None:
         super().__init__(
             denoiser,
@@ -68,6 +72,7 @@ class DPS(Solver):
             backend=backend,
         )
         self.zeta = number("zeta", zeta, 0, float("inf"))
+        self.compile = check_wish("compile", compile)
 
     def _default_levels(self, sigma_min: float, sigma_max: float) -> Tensor:
         return ddpm_schedule(self.steps, sigma_min=sigma_min, sigma_max=sigma_max)
@@ -75,7 +80,7 @@ class DPS(Solver):
     def _restore(self, run: Run) -> tuple[Tensor, int, int]:
         levels = torch.cat([self.schedule, self.schedule.new_zeros(1)])
         run.expect(len(self.schedule))
-        sampling = Sampling(run.noise, condition=run.condition, backend=self.backend)
+        sampling = self._sampling(run)
         x = run.start(levels[0])
         for i, (sigma, following) in enumerate(pairwise(levels)):
             with trace.range("level"):

@@ -143,7 +143,7 @@ class MAPGA(Solver):
                     spread = (following**2 - bottom**2).clamp_min(0).sqrt()
                     runner.transition(x, 0.0 * spread, spread, run.noise, draw=i + 1)
             z = runner.x.clone()
-        sampling = Sampling(run.noise, condition=run.condition, backend=self.backend)
+        sampling = self._sampling(run)
         if tail:
             z = self._descend(z, bottom, noisy, run, sampling)
         return z, runner.forwards + sampling.forwards, runner.products + sampling.products
@@ -170,7 +170,6 @@ class MAPGA(Solver):
         with take_runner(job, choose(job, self.compile, self.cuda_graph)) as runner:
             runner.announce = run.announce
             yield runner
-        run.warmup_seconds = runner.warmup_seconds
 
     def _rate(self, run: Run, with_prior: Tensor) -> Tensor:
         """Lambda of each sample, (B,) float64."""

@@ -13,9 +13,10 @@ from vml_fast.arrays import Array
 from vml_fast.errors import InputError
 from vml_fast.operators.base import LinearOperator
 from vml_fast.operators.checks import number
+from vml_fast.runtime.choose import Wish, check_wish
 from vml_fast.runtime.inverse import regularized_inverse
 from vml_fast.runtime.problem import column
-from vml_fast.runtime.sampling import Sampling, ddim
+from vml_fast.runtime.sampling import ddim
 from vml_fast.schedules import ddpm_schedule
 from vml_fast.solvers.base import Solver
 from vml_fast.solvers.run import Run
@@ -49,10 +50,12 @@ class PiGDM(Solver):
         eta: randomness of DDIM, in [0, 1].
         guidance: "adaptive" (the paper's) or "score".
         backend: of the op that adds noise: "auto", "reference", "cpp", "triton" or "cuda".
+        compile: the network by `torch.compile`: True, False, or "auto" where that is known to pay.
 
     Raises:
         InputError: an argument is outside its range.
-        BackendUnavailable: `backend` names one that cannot run here (raised by `solve`).
+        BackendUnavailable: (by `solve`) `backend` names one that cannot run here, or `compile` is
+            True and cannot be; the message says why.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class PiGDM(Solver):
         eta: float = 1.0,
         guidance: str = "adaptive",
         backend: str = "auto",
+        compile: Wish = "auto",
     ) -> None:
         super().__init__(
             denoiser,
@@ -79,6 +83,7 @@ class PiGDM(Solver):
             raise InputError(f"guidance is {guidance!r}; it must be one of {', '.join(GUIDANCE)}.")
         self.eta = number("eta", eta, 0, 1)
         self.guidance = guidance
+        self.compile = check_wish("compile", compile)
 
     def _default_levels(self, sigma_min: float, sigma_max: float) -> Tensor:
         return ddpm_schedule(self.steps, sigma_min=sigma_min, sigma_max=sigma_max)
@@ -86,7 +91,7 @@ class PiGDM(Solver):
     def _restore(self, run: Run) -> tuple[Tensor, int, int]:
         levels = torch.cat([self.schedule, self.schedule.new_zeros(1)])
         run.expect(len(self.schedule))
-        sampling = Sampling(run.noise, condition=run.condition, backend=self.backend)
+        sampling = self._sampling(run)
         x = run.start(levels[0])
         for i, (sigma, following) in enumerate(pairwise(levels)):
             with trace.range("level"):

@@ -105,8 +105,10 @@ class Run:
         The time in between is a warm-up, which the bar's pace and remaining time leave out.
         """
         now = time.time()  # the clock of the bar
-        if not what and not self.bar.disable:
-            self.bar.start_t += now - self.announced
+        if not what:
+            self.warmup_seconds += now - self.announced
+            if not self.bar.disable:
+                self.bar.start_t += now - self.announced
         self.announced = now
         self.bar.set_description(what, refresh=True)
 
