@@ -119,6 +119,19 @@ def test_reencoding_is_the_pseudo_inverse_through_a_linear_pair():
     assert term.calls == 3
 
 
+def test_reencoding_does_not_move_what_meets_the_data():
+    """The pair changes what passes through it; that is no error of the data."""
+    prior, operator, z, _ = curved_problem()
+    y = operator.forward(prior.decode(z))
+    assert (prior.encode(prior.decode(z)) - z).abs().max() > 0.1
+    noise = torch.full((2,), 0.4, dtype=F64)
+    term = ReencodingTerm(prior, operator, y, noise, autoencoder_std=0.2, prior_weight=0.5)
+    term.set_level(SIGMA, z)
+    state = z + 0.1
+    expected = 0.5 * 0.04 / (SIGMA**2 + 0.04) * (z - state)
+    torch.testing.assert_close(term(z, state), expected, rtol=1e-6, atol=1e-9)
+
+
 def test_the_measured_calls_are_what_the_terms_take():
     problem = LatentProblem(0.1)
     noise, z = torch.full((1,), 0.1, dtype=F64), torch.ones(1, 2, 2, 2, dtype=F64)
