@@ -129,6 +129,7 @@ def _check_one_sentence(result, *words):
 # A later option takes the place of an earlier one; a first word without -- is the input.
 RESTORE = {
     "missing file": ("no.png", "no.png does not exist"),
+    "unknown traces": ("good.png --traces all", "--traces", "'all'", "hutchinson"),
     "folder without images": ("empty-folder", "holds no images"),
     "unknown suffix": ("notes.txt", ".txt"),
     "equal names": ("good.png good.webp", "good.png", "good.webp"),

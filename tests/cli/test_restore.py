@@ -45,6 +45,21 @@ def test_simulated_run_equals_the_library(restore, photos, prior):
         assert entry["noise_std"] == 0
 
 
+def test_the_traces_are_the_solvers(restore, photos, prior):
+    options = ("--task", "sr4", "--simulate", "--noise-std", "0.1")
+    _, dropped = restore(photos, *options, output="dropped")
+    _, record = restore(photos, *options, "--traces", "hutchinson", output="traces")
+    assert record["settings"]["traces"] == "hutchinson"
+    assert "traces" not in dropped["settings"]
+    operator = task("sr4", (3, SIZE, SIZE))
+    result = vf.restore(
+        torch.zeros(1, *operator.measurement_shape), operator, vf.load_denoiser(str(prior)),
+        noise_std=0.1, steps=2, inner_steps=1, traces="hutchinson",
+    )  # fmt: skip
+    first = record["results"][0]
+    assert first["vjp_calls"] == result.vjp_calls > dropped["results"][0]["vjp_calls"]
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_every_task_and_its_picture(restore, photos, tmp_path, name):
     """Degrading and restoring agree on what a task is; the 8-bit picture is nearly as good."""

@@ -37,6 +37,13 @@ def restore(
             show_default="the task's preset",
         ),
     ] = None,
+    traces: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=opt.METHOD,
+            help="The loss's two trace terms: drop, hutchinson, hutch++ or exact.",
+        ),
+    ] = "drop",
     seed: opt.Seed = 0,
     task_seed: opt.TaskSeed = 0,
     samples: Annotated[
@@ -96,6 +103,7 @@ def restore(
         noise_std=noise_std,
         steps=steps,
         inner_steps=inner_steps,
+        traces=traces,
         seed=seed,
         task_seed=task_seed,
         samples=samples,

@@ -11,6 +11,7 @@ from vml_fast.cli.environment import file_digest
 from vml_fast.denoisers.precision import DTYPES
 from vml_fast.operators import TASKS
 from vml_fast.ops.backends import BACKENDS
+from vml_fast.runtime.traces import FORMS as TRACES
 from vml_fast.solvers import METHODS
 from vml_fast.solvers.checks import check_count, check_noise_std
 from vml_fast.solvers.presets import preset
@@ -28,6 +29,7 @@ class RestoreSettings:
     noise_std: float | None
     steps: int | None
     inner_steps: int | None
+    traces: str
     seed: int
     task_seed: int
     samples: int
@@ -45,6 +47,7 @@ class RestoreSettings:
         """Raise an InputError for a value outside what is allowed."""
         check_name("--task", self.task, TASKS)
         check_name("--method", self.method, METHODS)
+        check_name("--traces", self.traces, TRACES)
         check_name("--dtype", self.dtype, ("auto", *DTYPES))
         check_name("--backend", self.backend, ("auto", *BACKENDS))
         if self.noise_std is not None:
@@ -62,13 +65,14 @@ class RestoreSettings:
 
     def solver_options(self) -> dict[str, Any]:
         """The task's preset, and what the user said instead."""
-        said = {"steps": self.steps, "inner_steps": self.inner_steps}
+        traces = None if self.traces == "drop" else self.traces
+        said = {"steps": self.steps, "inner_steps": self.inner_steps, "traces": traces}
         return preset(self.task, self.method) | {k: v for k, v in said.items() if v is not None}
 
     def record(self, paths: list[Path]) -> dict[str, Any]:
         """All that decides the results of restoring `paths`, as JSON."""
         chosen = asdict(self) | self.solver_options()
-        for name in EXECUTION_ONLY:
+        for name in (*EXECUTION_ONLY, *(["traces"] if self.traces == "drop" else [])):
             del chosen[name]
         chosen["mask"] = None if self.mask is None else file_digest(self.mask)
         chosen["inputs"] = [file_digest(path) for path in paths]
