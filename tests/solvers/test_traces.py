@@ -9,6 +9,7 @@ from vml_fast.denoisers import GaussianMixtureDenoiser, load_denoiser
 from vml_fast.errors import InputError
 from vml_fast.objective import vml
 from vml_fast.operators import Inpainting, LinearMap, MatrixOperator
+from vml_fast.runtime import traces
 from vml_fast.runtime.eager import EagerRunner
 from vml_fast.runtime.fused import make_bracket
 from vml_fast.runtime.network import Network, scalings_at
@@ -165,6 +166,21 @@ def test_products_are_counted_as_they_are_taken(monkeypatch):
         taken.clear()
         one_step(operator, y, x, traces=form, trace_probes=probes)
         assert sum(taken) == products_of(form, probes, N), form
+
+
+def test_every_step_has_fresh_probes(monkeypatch):
+    draws = []
+    make = traces.trace_estimate
+
+    def noted(*arguments, draw, **keys):
+        draws.append(draw)
+        return make(*arguments, draw=draw, **keys)
+
+    monkeypatch.setattr(traces, "trace_estimate", noted)
+    operator, _ = operators()["matrix"]
+    y, _ = state(operator)
+    restore(y, operator, prior(), traces="hutchinson", noise_std=0.1, steps=2, inner_steps=2)
+    assert draws == [0, 1, 2, 3]
 
 
 def test_wrong_arguments():

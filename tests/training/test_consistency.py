@@ -183,6 +183,17 @@ def test_a_resumed_distillation_equals_an_uninterrupted_one(folder, tmp_path, te
         distiller(folder, tmp_path / "parts", f"{teacher}/", resume=True)
 
 
+def test_the_target_follows_the_student(folder, tmp_path, teacher):  # noqa: F811
+    run = distiller(folder, tmp_path / "run", teacher)
+    before = {name: weight.clone() for name, weight in run.target.named_parameters()}
+    run.train_step()
+    student = dict(run.model.named_parameters())
+    for name, weight in run.target.named_parameters():
+        expected = 0.95 * before[name] + 0.05 * student[name]
+        torch.testing.assert_close(weight, expected, atol=1e-7, rtol=1e-5)
+    assert not all(torch.equal(student[name], before[name]) for name in before)
+
+
 def test_the_result_loads_as_a_consistency_model_that_began_as_its_teacher(
     folder,  # noqa: F811
     tmp_path,
