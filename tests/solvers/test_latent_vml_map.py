@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
+
 import pytest
 import torch
 
@@ -148,12 +151,24 @@ def test_a_callback_sees_images_and_ends_the_solve():
         ({"final_projection": "yes"}, "final_projection is 'yes'"),
         ({"prior_weight": 2.0}, "prior_weight is 2.0"),
         ({"step_size": 0.0}, "step_size"),
+        ({"traces": "exact"}, "traces is no option of VML-MAP with a latent prior"),
+        ({"jacobian": "jvp"}, "jacobian is no option of VML-MAP with a latent prior"),
     ],
 )
 def test_wrong_options_get_one_sentence(options, words):
     problem = LatentProblem(0.05)
     with pytest.raises(InputError, match=words):
         vf.VMLMAP(problem.prior, problem.operator, **options)
+
+
+def test_the_class_shows_its_own_options_though_it_may_make_another():
+    own = inspect.signature(vf.VMLMAP).parameters
+    assert "jacobian" in own and "options" not in own
+    assert "cg_steps" in inspect.signature(LatentVMLMAP).parameters
+    problem = LatentProblem(0.05)
+    assert type(vf.VMLMAP(problem.denoiser, problem.on_latents)) is vf.VMLMAP
+    solver = copy.deepcopy(vf.VMLMAP(problem.prior, problem.operator, cg_steps=5))
+    assert type(solver) is LatentVMLMAP and solver.cg_steps == 5
 
 
 def test_other_denoisers_shapes_and_methods_get_one_sentence():

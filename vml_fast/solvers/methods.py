@@ -75,7 +75,7 @@ def restore(
     Args:
         y: (B, *measurement_shape), y = H x + noise, images in [-1, 1]; of torch, NumPy or CuPy.
         operator: H.
-        denoiser: D(x, sigma).
+        denoiser: D(x, sigma); for the forms of VML-MAP a `LatentDenoiser`, too.
         method: a name of `METHODS` or `BASELINES`.
         noise_std: sigma_y in units of y (images in [-1, 1]), one number or (B,), in [0, 1e6].
         **options: any keyword of the method's solver (`VMLMAP`, `MAPGA`, ...) or of its `solve`;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from math import prod
 from typing import Any
 
@@ -74,11 +75,17 @@ class VMLMAP(Solver):
             `cuda_graph` is True and cannot be; the message says why.
     """
 
-    def __new__(cls, denoiser: Callable[..., Tensor] | None = None, *_: Any, **__: Any) -> VMLMAP:
+    def __new__(
+        cls, denoiser: Callable[..., Tensor] | None = None, *_: Any, **options: Any
+    ) -> VMLMAP:
         """A `LatentVMLMAP` for a latent prior: the same method, whose state lives on latents."""
         if cls is VMLMAP and isinstance(denoiser, LatentDenoiser):
             from vml_fast.solvers.latent_vml_map import LatentVMLMAP
 
+            known = signature(LatentVMLMAP).parameters
+            for name in options:
+                if name not in known:
+                    raise InputError(f"{name} is no option of VML-MAP with a latent prior.")
             return super().__new__(LatentVMLMAP)
         return super().__new__(cls)
 
@@ -178,3 +185,7 @@ class VMLMAP(Solver):
         with take_runner(job, choose(job, self.compile, self.cuda_graph)) as runner:
             runner.announce = run.announce
             yield runner
+
+
+# The options of the class are those of its initializer, for `help` and for `inspect`.
+setattr(VMLMAP.__new__, "__signature__", signature(VMLMAP.__init__))  # noqa: B010
