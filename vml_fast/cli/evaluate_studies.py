@@ -71,7 +71,9 @@ def tau(
 
 
 def latent(
-    prior: Annotated[str, typer.Option(help="Latent prior: an embedded name or a folder.")],
+    prior: Annotated[
+        str, typer.Option(help="Latent prior: an embedded name or a folder.")
+    ] = "emoji64-latent",
     output: Output = Path("evaluation"),
     images: Annotated[int, typer.Option(help="Held-out emoji per task.")] = 8,
     pixels: Annotated[
