@@ -57,6 +57,9 @@ class Dense {
         bytes_(size_of(type_)),
         is_direct_(!std::is_same_v<T, float> || type_ == ScalarType::Float) {}
 
+  // Whether `read` gives the tensor's own memory.
+  bool is_direct() const { return is_direct_; }
+
   const T* read(int64_t start, int64_t n, T* buffer) const {
     if (is_direct_) return direct(start);
     if constexpr (std::is_same_v<T, float>) {

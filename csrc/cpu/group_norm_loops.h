@@ -41,13 +41,13 @@ struct Parts {
   /* sum += x - shift, square += (x - shift)^2 */                                               \
   void moments(A* sum, A* square, const T* x, const A* shift, Rows rows);                       \
   void line_moments(Parts<A>& sums, const T* x, A shift, int64_t n);                            \
-  /* y = z, or silu(z) */                                                                       \
+  /* y = z, or silu(z); elements `ahead` of these are wanted next */                            \
   void apply(T* y, const T* x, Affine<A> a, Rows rows, bool activation);                        \
-  void line_apply(T* y, const T* x, Line<A> a, int64_t n, bool activation);                     \
+  void line_apply(T* y, const T* x, Line<A> a, int64_t n, int64_t ahead, bool activation);      \
   /* dz = gradient, or gradient silu'(z); sum += dz, product += dz (x - mean) */                \
   void through_silu(A* dz, A* sum, A* product, const T* gradient, const T* x, Affine<A> a,      \
                     Rows rows, bool activation);                                                \
-  /* the same times `weight` */                                                                 \
+  /* the same times `weight`; only line_input_gradient knows the order of dz */                 \
   void line_through_silu(A* dz, Parts<A>& sums, const T* gradient, const T* x, Line<A> a,       \
                          A weight, int64_t n, bool activation);                                 \
   /* dx = gain dz - constant - slope (x - mean) */                                              \

@@ -55,9 +55,11 @@ class PlanarGroupNorm {
       means[group] = statistics.mean;
       rstds[group] = statistics.rstd;
       alignas(64) T in[kStage], out[kStage];
+      // The next group is on its way to the cache by the time its mean is asked for.
+      const int64_t ahead = x.is_direct() ? count_ : 0;
       for_each_line(group, statistics, [&](int64_t start, int64_t n, Line<A> line, A) {
         T* const values = y.target(start, out);
-        line_apply(values, x.read(start, n, in), line, n, norm_.activation);
+        line_apply(values, x.read(start, n, in), line, n, ahead, norm_.activation);
         y.store(start, n, values);
       });
     });
@@ -84,16 +86,16 @@ class PlanarGroupNorm {
       const GroupSums<A> of_group{sums.first(), sums.second()};
       const A constant = of_group.constant(statistics.rstd, count_);
       const A slope = of_group.slope(statistics.rstd, count_);
-      const auto write = [&](int64_t start, int64_t n) {
+      const auto write = [&](int64_t start, int64_t n, Line<A>, A) {
         T* const result = dx.target(start, buffer);
         line_input_gradient(result, dxhat_at(start), x.read(start, n, x_buffer), statistics.mean,
                             statistics.rstd, constant, slope, n);
         dx.store(start, n, result);
       };
-      if (keeps) return for_each_piece(group * count_, count_, write);
+      if (keeps) return for_each_line(group, statistics, write);  // cut as dxhat was
       for_each_line(group, statistics, [&](int64_t start, int64_t n, Line<A> line, A weight) {
         find(start, n, line, weight);
-        write(start, n);
+        write(start, n, line, weight);
       });
     });
   }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cpu/convert.h"
+#include "cpu/element.h"
 
 namespace vml_fast::cpu {
 
@@ -46,6 +47,8 @@ class ScaleShift {
         load(row.data(), *shift, b);
         for (int64_t c = 0; c < channels_; ++c) offset[c] += row[c];
       }
+      std::transform(gain, gain + channels_, gain, quiet<A>);
+      std::transform(offset, offset + channels_, offset, quiet<A>);
     }
   }
 

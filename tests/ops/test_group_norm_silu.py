@@ -178,6 +178,20 @@ def test_a_constant_image_becomes_the_offset(backend: str) -> None:
     helpers.assert_agrees((rstd,), (torch.full((2, 3), eps**-0.5),))
 
 
+@kernels
+@pytest.mark.parametrize("layout", ["nchw", "channels_last"])
+def test_not_a_number_stays_none_in_bfloat16(backend: str, layout: str) -> None:
+    """The NaN whose bits are all 1 too, of which rounding as of numbers would make 0."""
+    x, groups, weight, *rest = arguments((2, 4, 8, 9), 2)
+    weight = weight.clone()
+    weight[1] = torch.tensor(-1, dtype=torch.int32).view(torch.float32)
+    given = (helpers.LAYOUTS[layout](x.bfloat16()), groups, weight, *rest)
+    out = helpers.run(FORWARD, backend, *given)[0]
+    dx = helpers.run(BACKWARD, backend, *backward_arguments(given))[0]
+    assert out[:, 1].isnan().all() and not out[:, [0, 2, 3]].isnan().any()
+    assert dx[:, :2].isnan().all() and not dx[:, 2:].isnan().any()
+
+
 @everywhere
 def test_samples_are_independent(backend: str) -> None:
     """NaN in one sample stays in that sample."""
