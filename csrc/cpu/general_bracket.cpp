@@ -3,6 +3,8 @@
 
 #include "cpu/clones.h"
 #include "cpu/passes.h"
+#include "cpu/soon.h"
+#include "cpu/stream.h"
 
 namespace vml_fast::cpu {
 
@@ -26,8 +28,24 @@ VML_CLONES void scaled_term_run(float* VML_RESTRICT v, float* VML_RESTRICT cotan
   }
 }
 
+// The same past the caches; v and cotangent aligned for that.
+VML_CLONES void scaled_term_stream(float* VML_RESTRICT v, float* VML_RESTRICT cotangent,
+                                   const float* VML_RESTRICT term, int64_t n, Coefficients c) {
+  constexpr int64_t kBlock = kLine / sizeof(float);
+  const int64_t whole = n / kBlock * kBlock;
+  for (int64_t i = 0; i < whole; i += kBlock) {
+    alignas(kLine) float values[kBlock], scaled[kBlock];
+    for (int64_t k = 0; k < kBlock; ++k) values[k] = c.alpha * term[i + k];
+    for (int64_t k = 0; k < kBlock; ++k) scaled[k] = c.c_out * values[k];
+    for (int64_t k = 0; k < kBlock; k += kStreamed) stream(v + i + k, values + k);
+    for (int64_t k = 0; k < kBlock; k += kStreamed) stream(cotangent + i + k, scaled + k);
+  }
+  finish_stream();
+  scaled_term_run(v + whole, cotangent + whole, term + whole, n - whole, c);
+}
+
 void fill_general_bracket(const Bracket& outputs, const Tensor& raw, const Tensor& x,
-                          const Tensor& term, const Tensor& coefficients) {
+                          const Tensor& term, const Tensor& coefficients, bool streamed) {
   const CoefficientRows rows(coefficients);
   bool has_prior = false;
   for (int64_t b = 0; b < coefficients.size(0); ++b) has_prior |= rows[b].beta_null != 0.0f;
@@ -37,10 +55,18 @@ void fill_general_bracket(const Bracket& outputs, const Tensor& raw, const Tenso
                          {std::get<1>(outputs), Access::kWrite},
                          {term, Access::kRead}},
                         true);
+    const auto is_plain = [](const Tensor& t) {
+      return t.scalar_type() == ScalarType::Float && t.is_contiguous();
+    };
+    const bool streams =
+        streamed && is_plain(std::get<0>(outputs)) && is_plain(std::get<1>(outputs));
     return tiling.for_each([&](const Stretch& s) {
       for (int64_t k = 0; k < s.channels(); ++k) {
-        scaled_term_run(s.write(kV, k), s.write(kCotangent, k), s.read(2, k), s.n(),
-                        rows[s.run().b]);
+        float* const v = s.write(kV, k);
+        float* const cotangent = s.write(kCotangent, k);
+        const auto run = streams && can_stream(v) && can_stream(cotangent) ? scaled_term_stream
+                                                                           : scaled_term_run;
+        run(v, cotangent, s.read(2, k), s.n(), rows[s.run().b]);
       }
     });
   }
@@ -58,7 +84,7 @@ Bracket general_bracket(const Tensor& raw, const Tensor& x, const Tensor& term,
   check_bracket(raw, x, coefficients);
   check_like_state(term, x, "term");
   const Bracket outputs = empty_bracket(raw, x);
-  fill_general_bracket(outputs, raw, x, term, coefficients);
+  fill_general_bracket(outputs, raw, x, term, coefficients, is_streamed(x));
   return outputs;
 }
 

@@ -15,8 +15,14 @@ Tensor denoised_stack(const Tensor& raw, const Tensor& x, const Tensor& coeffici
 Tensor spectral_filter(const Tensor& z, const Tensor& target, const Tensor& s, const Tensor& alpha,
                        const std::optional<Tensor>& beta);
 
+// Where v and the cotangent are larger together, a plain pass writes them past the caches.
+inline bool is_streamed(const Tensor& x) {
+  constexpr int64_t kCached = 4 << 20;  // bytes
+  return 2 * x.numel() * size_of(ScalarType::Float) > kCached;
+}
+
 void fill_general_bracket(const Bracket& outputs, const Tensor& raw, const Tensor& x,
-                          const Tensor& term, const Tensor& coefficients);
+                          const Tensor& term, const Tensor& coefficients, bool streamed);
 
 Tensor fwht(const Tensor& x);
 
@@ -72,12 +78,13 @@ inline std::vector<Part> parts_of(const TransformProblem& p) {
   return parts;
 }
 
-// The bracket around to_spectrum(stack) and to_image(filtered), a few images at a time: what one
-// step writes is still in the second-level cache when the next one reads it. The caller has checked
-// the images; everything is checked before work is shared, as threads do not pass messages on.
-template <typename ToSpectrum, typename ToImage>
+// The bracket around term_of(stack, target, s, alpha, beta), the term of the images in a stack of D
+// and perhaps D - x, a few images at a time: what one step writes is still in the second-level
+// cache when the next one reads it. The caller has checked the images; everything is checked before
+// work is shared, as threads do not pass messages on.
+template <typename TermOf>
 Bracket transform_bracket(const TransformProblem& p, const Spectrum& spectrum,
-                          const ToSpectrum& to_spectrum, const ToImage& to_image) {
+                          const TermOf& term_of) {
   check_spectral_data({p.x.size(0), p.x.size(1), spectrum.height, spectrum.width}, spectrum.type,
                       p.x, p.target, p.s, p.alpha, p.beta);
   const Bracket outputs = empty_bracket(p.raw, p.x);
@@ -88,10 +95,10 @@ Bracket transform_bracket(const TransformProblem& p, const Spectrum& spectrum,
     const auto of = [&](const Tensor& t) { return part_of(t, parts[i], all); };
     const Tensor raw = of(p.raw), x = of(p.x), coefficients = of(p.coefficients);
     const std::optional<Tensor> beta = p.beta.has_value() ? std::optional(of(*p.beta)) : p.beta;
-    const Tensor z = to_spectrum(denoised_stack(raw, x, coefficients, beta.has_value()));
-    const Tensor filtered = spectral_filter(z, of(p.target), of(p.s), of(p.alpha), beta);
-    fill_general_bracket({of(std::get<0>(outputs)), of(std::get<1>(outputs))}, raw, x,
-                         to_image(filtered), coefficients);
+    const Tensor term = term_of(denoised_stack(raw, x, coefficients, beta.has_value()),
+                                of(p.target), of(p.s), of(p.alpha), beta);
+    fill_general_bracket({of(std::get<0>(outputs)), of(std::get<1>(outputs))}, raw, x, term,
+                         coefficients, is_streamed(p.x));
   };
   const int64_t count = static_cast<int64_t>(parts.size());
   if (count >= static_cast<int64_t>(torch::stable::get_num_threads())) {
@@ -100,6 +107,15 @@ Bracket transform_bracket(const TransformProblem& p, const Spectrum& spectrum,
     for (int64_t i = 0; i < count; ++i) run(i);
   }
   return outputs;
+}
+
+// A term by to_image(filtered) after the filter on to_spectrum(stack).
+template <typename ToSpectrum, typename ToImage>
+auto around_filter(const ToSpectrum& to_spectrum, const ToImage& to_image) {
+  return [=](const Tensor& stack, const Tensor& target, const Tensor& s, const Tensor& alpha,
+             const std::optional<Tensor>& beta) {
+    return to_image(spectral_filter(to_spectrum(stack), target, s, alpha, beta));
+  };
 }
 
 }  // namespace vml_fast::cpu

@@ -1,10 +1,10 @@
-// Circular blur: the bracket around torch's real FFT.
+// Circular blur: the bracket around real FFTs, torch's where a side is no power of two.
 #include <torch/csrc/stable/library.h>
 
 #include <array>
 #include <vector>
 
-#include "cpu/passes.h"
+#include "cpu/fourier_filter.h"
 
 namespace vml_fast::cpu {
 
@@ -38,9 +38,14 @@ Bracket spectral_bracket(const Tensor& raw, const Tensor& x, const Tensor& targe
                          const Tensor& alpha, const std::optional<Tensor>& beta,
                          const Tensor& coefficients) {
   check_bracket(raw, x, coefficients);
-  return transform_bracket({raw, x, target, s, alpha, beta, coefficients},
-                           {ScalarType::ComplexFloat, x.size(2), x.size(3) / 2 + 1}, real_fft,
-                           [&](const Tensor& z) { return inverse_real_fft(z, x.size(3)); });
+  const TransformProblem problem{raw, x, target, s, alpha, beta, coefficients};
+  const int64_t height = x.size(2), width = x.size(3);
+  const Spectrum spectrum{ScalarType::ComplexFloat, height, width / 2 + 1};
+  if (has_fourier_filter(height, width)) {
+    return transform_bracket(problem, spectrum, fourier_filter);
+  }
+  const auto to_image = [=](const Tensor& z) { return inverse_real_fft(z, width); };
+  return transform_bracket(problem, spectrum, around_filter(real_fft, to_image));
 }
 
 }  // namespace vml_fast::cpu

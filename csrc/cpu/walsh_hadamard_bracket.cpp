@@ -19,7 +19,8 @@ Bracket walsh_hadamard_bracket(const Tensor& raw, const Tensor& x, const Tensor&
     return torch::stable::view(fwht(torch::stable::view(planes, flat)), shape);
   };
   return transform_bracket({raw, x, target, s, alpha, beta, coefficients},
-                           {ScalarType::Float, x.size(2), x.size(3)}, transform, transform);
+                           {ScalarType::Float, x.size(2), x.size(3)},
+                           around_filter(transform, transform));
 }
 
 }  // namespace vml_fast::cpu

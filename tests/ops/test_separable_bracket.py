@@ -9,7 +9,10 @@ from torch import Tensor
 
 from tests.ops.brackets import BracketTests, assert_is_dense, dense_bracket
 from tests.ops.helpers import (
+    INTERPRETED,
     assert_agrees,
+    assert_backend_agrees,
+    assert_keeps_formats,
     assert_refused,
     in_float64,
     kernels,
@@ -115,6 +118,48 @@ def test_vectors_in_any_memory_layout(backend: str) -> None:
     for place in (6, 7):
         given[place] = given[place].T.contiguous().T
     assert_agrees(run(OP, backend, *given), separable_bracket(*given))
+
+
+WITHOUT_PRIOR = [
+    ((1, 2, 16, 16), (16, 16)),  # the smallest factors that the C++ op multiplies itself
+    ((2, 3, 32, 48), (16, 32)),  # rows and columns that differ; 32 and 48 are no multiples of 6
+    ((2, 1, 64, 112), (32, 80)),  # more columns than a panel of 64 has, with a remainder of 16
+    ((2, 2, 48, 176), (48, 112)),  # with one of 48
+    ((0, 3, 32, 32), (16, 16)),
+]
+
+
+@kernels
+@pytest.mark.parametrize(("shape", "rank"), WITHOUT_PRIOR, ids=str)
+@pytest.mark.parametrize("tables", ["whole", "one number"])
+def test_small_factors_without_noise(
+    backend: str,
+    shape: tuple[int, ...],
+    rank: tuple[int, int],
+    tables: str,
+    poisoned_memory: None,
+) -> None:
+    """No prior term at all: from F to v in four products."""
+    given = list(arguments(shape, rank, with_prior=False))
+    given[-1][:, 4] = 0.0
+    if tables == "one number":
+        for i in (2, 3, 4):
+            given[i] = given[i][..., :1, :1].expand_as(given[i])
+    assert_backend_agrees(OP, backend, tuple(given))
+    assert_keeps_formats(OP, backend, tuple(given))
+
+
+@kernels
+@pytest.mark.skipif(INTERPRETED, reason="too large for Triton's interpreter")
+@pytest.mark.parametrize("first", [0, 1], ids=["aligned", "unaligned"])
+def test_results_larger_than_the_caches(backend: str, first: int, poisoned_memory: None) -> None:
+    """Written past them, where their address allows it."""
+    given = list(arguments((3, 3, 256, 256), (64, 64), with_prior=False))
+    given[-1][:, 4] = 0.0
+    for i in (0, 1):
+        memory = torch.empty(given[i].numel() + 1)
+        given[i] = memory[first : first + given[i].numel()].view_as(given[i]).copy_(given[i])
+    assert_backend_agrees(OP, backend, tuple(given))
 
 
 def test_reference_does_not_read_beta_where_s_is_zero() -> None:

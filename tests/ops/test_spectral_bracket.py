@@ -9,10 +9,15 @@ from torch import Tensor
 
 from tests.ops.brackets import BracketTests, assert_is_dense, dense_bracket
 from tests.ops.helpers import (
+    INTERPRETED,
     assert_agrees,
+    assert_backend_agrees,
     assert_refused,
+    everywhere,
     in_float64,
     kernels,
+    layouts,
+    placed,
     random_coefficients,
     run,
 )
@@ -107,6 +112,60 @@ def test_blurs_per_sample_and_per_channel(backend: str, table: str, with_prior: 
     s, alpha, beta = (torch.rand(*sizes, 8, 5) for _ in range(3))
     given = (raw, x, target, s, alpha, beta if with_prior else None, coefficients)
     assert_agrees(run(OP, backend, *given), spectral_bracket(*given))
+
+
+POWERS_OF_TWO = [
+    (2, 3, 32, 32),  # the smallest sides that the C++ op transforms itself, passes of radix 2 and 4
+    (3, 2, 64, 32),  # of radix 4 alone, and a width of its own
+    (1, 2, 32, 128),
+    (0, 3, 32, 32),
+]
+"""Heights and widths, several blocks of 32 rows and of 16 columns."""
+powers_of_two = pytest.mark.parametrize("shape", POWERS_OF_TWO, ids=str)
+
+
+@kernels
+@powers_of_two
+@layouts
+@pytest.mark.parametrize("with_prior", [True, False])
+def test_sides_that_are_powers_of_two(
+    backend: str, shape: tuple[int, ...], layout: str, with_prior: bool, poisoned_memory: None
+) -> None:
+    """Targets that no real image has, of which the inverse transform takes the real part."""
+    given = placed(arguments(shape, with_prior), layout)
+    assert_backend_agrees(OP, backend, given)
+
+
+@kernels
+@pytest.mark.skipif(INTERPRETED, reason="too large for Triton's interpreter")
+@pytest.mark.parametrize("columns", [255, 256])
+def test_results_larger_than_the_caches(backend: str, columns: int, poisoned_memory: None) -> None:
+    """Written past them, where their address allows it; with no weight on the null space."""
+    given = arguments((3, 3, 256, columns), with_prior=False)
+    given[-1][:, 4] = 0.0
+    assert_backend_agrees(OP, backend, given)
+
+
+@kernels
+@pytest.mark.parametrize("with_prior", [True, False])
+@pytest.mark.parametrize("expanded", [3, 4, 5], ids=["s", "alpha", "beta"])
+def test_one_number_stands_for_a_table(backend: str, with_prior: bool, expanded: int) -> None:
+    given = list(arguments((2, 3, 32, 64), with_prior))
+    for i in (2, expanded):
+        if given[i] is not None:
+            given[i] = given[i][..., :1].expand_as(given[i])
+    assert_backend_agrees(OP, backend, tuple(given))
+
+
+@everywhere
+def test_nan_in_a_plane_stays_in_it(backend: str) -> None:
+    """In the planes that share memory with others on their way through the transforms too."""
+    given = arguments((2, 3, 32, 32))
+    dirty = [a.clone() if isinstance(a, Tensor) else a for a in given]
+    dirty[0][1, 1, 5, 7] = float("nan")
+    clean, found = (run(OP, backend, *a)[0].flatten(0, 1) for a in (given, dirty))
+    assert found[4].isnan().all()
+    assert torch.equal(clean[[0, 1, 2, 3, 5]], found[[0, 1, 2, 3, 5]])
 
 
 def test_reference_does_not_read_beta_where_s_is_zero() -> None:
