@@ -2,8 +2,8 @@
 #include <torch/csrc/stable/library.h>
 
 #include "cpu/clones.h"
+#include "cpu/memory.h"
 #include "cpu/passes.h"
-#include "cpu/soon.h"
 #include "cpu/stream.h"
 
 namespace vml_fast::cpu {

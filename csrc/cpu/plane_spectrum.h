@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "cpu/fourier.h"
-#include "cpu/soon.h"
+#include "cpu/memory.h"
 
 namespace vml_fast::cpu {
 

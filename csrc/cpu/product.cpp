@@ -2,7 +2,7 @@
 #include "cpu/product.h"
 
 #include "cpu/clones.h"
-#include "cpu/soon.h"
+#include "cpu/memory.h"
 #include "cpu/stream.h"
 
 namespace vml_fast::cpu {

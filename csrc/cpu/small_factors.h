@@ -1,9 +1,9 @@
 // A bracket in the singular vectors of small separable factors, plane by plane.
 #pragma once
 
+#include "cpu/memory.h"
 #include "cpu/plane_operand.h"
 #include "cpu/product.h"
-#include "cpu/soon.h"
 
 namespace vml_fast::cpu {
 
