@@ -7,7 +7,7 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow check bench clean
+.PHONY: demo test test-slow test-sanitizers check bench clean
 
 # make VARIABLE=... : installs when a build file or a compiled source changed
 $(VENV)/.installed: pyproject.toml setup.py CMakeLists.txt $(shell find csrc kernels -type f ! -name '*.pyc' 2>/dev/null)
@@ -25,6 +25,9 @@ test: $(VENV)/.installed
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow
+
+test-sanitizers: $(VENV)/.installed
+	$(BIN)/python -m pytest -m slow tests/native/test_sanitizers.py
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

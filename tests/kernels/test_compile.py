@@ -52,8 +52,8 @@ def assert_fits(binaries: list[Binary]) -> None:
 @pytest.mark.parametrize("op", list(ARGUMENTS))
 @pytest.mark.parametrize(
     ("dtype", "layout"),
-    [(torch.float32, "nchw"), (torch.bfloat16, "channels_last")],
-    ids=["float32", "bfloat16"],
+    zip(NETWORK_DTYPES, ["nchw", "channels_last", "nchw", "channels_last"], strict=True),
+    ids=map(str, NETWORK_DTYPES),
 )
 def test_kernels_compile_without_spills(op, dtype, layout, monkeypatch, tmp_path):
     for shape in SHAPES.get(op, [IMAGE]):
