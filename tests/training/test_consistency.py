@@ -12,7 +12,9 @@ from safetensors.torch import load_file
 from tests.training.test_command import data, invoke  # noqa: F401
 from tests.training.test_train import TINY, folder, trainer  # noqa: F401
 from vml_fast.denoisers import ConsistencyDenoiser, load_denoiser
+from vml_fast.denoisers.loading import PRIORS
 from vml_fast.errors import InputError
+from vml_fast.evaluation.heldout import heldout_emoji
 from vml_fast.schedules import edm_schedule
 from vml_fast.training import emoji64_consistency, run_folder, train
 from vml_fast.training.consistency_loss import (
@@ -244,6 +246,23 @@ def test_the_command_distils_a_prior(data, tmp_path, teacher):  # noqa: F811
     assert result.exit_code == 0, result.output
     assert isinstance(load_denoiser(str(out / "prior")), ConsistencyDenoiser)
     assert TINY.learning_rate == 6e-4  # of the other runs
+
+
+def test_the_embedded_model_is_nearer_to_the_end_of_the_ode_than_its_teacher():
+    weights = PRIORS / "emoji64-consistency" / "diffusion_pytorch_model.safetensors"
+    if not weights.is_file():
+        pytest.skip("emoji64-consistency is not in this checkout")
+    assert weights.stat().st_size < 9e6
+    model, teacher = load_denoiser("emoji64-consistency"), load_denoiser("emoji64")
+    assert isinstance(model, ConsistencyDenoiser)
+    clean = heldout_emoji(limit=2)[1]
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    sigma = torch.full((2,), 10.0)
+    x = clean + column(sigma) * noise
+    with torch.no_grad():
+        end = flow_end(teacher, x, 10.0)
+        errors = [float((each(x, sigma) - end).square().mean().sqrt()) for each in (model, teacher)]
+    assert errors[0] < 0.8 * errors[1]
 
 
 def test_a_finished_distillation_is_installed_with_its_card(

@@ -94,6 +94,7 @@ def heldout_section(summary: dict[str, Any]) -> str:
         f"| {sigma} | {rmse:.4f} | {psnr(rmse):.2f} |" + (f" {drift[sigma]:.1e} |" if drift else "")
         for sigma, rmse in summary["heldout_rmse"].items()
     ]
+    symbol = "C" if "teacher" in summary["settings"] else "D"
     heading = "| sigma | RMSE | PSNR (dB) |" + (" float16 drift |" if drift else "")
     note = (
         "\nThe drift is the RMS difference between the denoised images with weights stored in "
@@ -103,8 +104,8 @@ def heldout_section(summary: dict[str, Any]) -> str:
     )
     return (
         "## Held-out denoising error\n\n"
-        "One image of each held-out group; RMSE of D(y + sigma n; sigma) against y, images in "
-        "[-1, 1].\n\n"
+        f"One image of each held-out group; RMSE of {symbol}(y + sigma n; sigma) against y, images "
+        "in [-1, 1].\n\n"
         f"{heading}\n{'|---' * heading.count(' |')}|\n" + "\n".join(lines) + "\n" + note
     )
 
