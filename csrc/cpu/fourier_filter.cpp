@@ -16,7 +16,8 @@ namespace vml_fast::cpu {
 
 namespace {
 
-constexpr int64_t kLeast = 2 * kLanes, kMost = 4096;
+constexpr int64_t kLeast = 2 * kLanes;
+constexpr int64_t kMost = 1024;  // a thread keeps the memory of two spectra
 
 bool is_length(int64_t n) {
   return n >= kLeast && n <= kMost && (n & (n - 1)) == 0;

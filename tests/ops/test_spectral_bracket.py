@@ -118,6 +118,8 @@ POWERS_OF_TWO = [
     (2, 3, 32, 32),  # the smallest sides that the C++ op transforms itself, passes of radix 2 and 4
     (3, 2, 64, 32),  # of radix 4 alone, and a width of its own
     (1, 2, 32, 128),
+    (1, 1, 1024, 32),  # the longest
+    (1, 1, 32, 2048),  # longer ones are left to torch
     (0, 3, 32, 32),
 ]
 """Heights and widths, several blocks of 32 rows and of 16 columns."""
