@@ -59,6 +59,12 @@ struct MatrixResult {
   }
 };
 
+// Past the caches; an intrinsic would have to know the vector's instruction set.
+template <typename Vector>
+VML_INLINE void stream_vector(float* to, const Vector& value) {
+  asm volatile("vmovntps %1, %0" : "=m"(*reinterpret_cast<Vector*>(to)) : "v"(value));
+}
+
 struct BracketResult {
   BracketPlanes c;
   int64_t height, width;
@@ -70,12 +76,8 @@ struct BracketResult {
     float* const to = c.v + i * width + j;
     float* const other = c.cotangent + i * width + j;
     if (c.streamed) {
-      constexpr int64_t kCount = sizeof(Vector) / sizeof(float);
-      float values[2][kCount];
-      *reinterpret_cast<Vector*>(values[0]) = v;
-      *reinterpret_cast<Vector*>(values[1]) = cotangent;
-      for (int64_t k = 0; k < kCount; k += kStreamed) stream(to + k, values[0] + k);
-      for (int64_t k = 0; k < kCount; k += kStreamed) stream(other + k, values[1] + k);
+      stream_vector(to, v);
+      stream_vector(other, cotangent);
     } else {
       *reinterpret_cast<Vector*>(to) = v;
       *reinterpret_cast<Vector*>(other) = cotangent;

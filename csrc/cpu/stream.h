@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "cpu/clones.h"
+#include "cpu/memory.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -16,7 +17,7 @@ namespace vml_fast::cpu {
 
 constexpr int64_t kStreamed = 4;  // floats of a store
 
-// `to` must be aligned to kStreamed floats.
+// `to` must be one that can_stream takes, or kStreamed floats and more behind it.
 VML_INLINE void stream(float* to, const float* from) {
   _mm_stream_ps(to, _mm_loadu_ps(from));
 }
@@ -26,8 +27,9 @@ inline void finish_stream() {
   _mm_sfence();
 }
 
+// From a cache line's first float on: parts of lines would be read again.
 inline bool can_stream(const float* to) {
-  return reinterpret_cast<uintptr_t>(to) % (kStreamed * sizeof(float)) == 0;
+  return reinterpret_cast<uintptr_t>(to) % kLine == 0;
 }
 
 #else
