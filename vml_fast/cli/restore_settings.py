@@ -67,7 +67,7 @@ class RestoreSettings:
         """The task's preset, and what the user said instead."""
         traces = None if self.traces == "drop" else self.traces
         said = {"steps": self.steps, "inner_steps": self.inner_steps, "traces": traces}
-        return preset(self.task, self.method) | {k: v for k, v in said.items() if v is not None}
+        return preset(self.task)._asdict() | {k: v for k, v in said.items() if v is not None}
 
     def record(self, paths: list[Path]) -> dict[str, Any]:
         """All that decides the results of restoring `paths`, as JSON."""
