@@ -92,6 +92,19 @@ def test_the_final_projection_is_the_posterior_mean_around_the_decoded_image():
     torch.testing.assert_close(moved.image.flatten(1), truth, rtol=0, atol=1e-10)
 
 
+def test_the_error_of_the_autoencoder_counts_as_said():
+    problem = LatentProblem(0.0, 0.4)
+
+    def stds(**options):
+        solver = LatentVMLMAP(problem.prior, problem.operator, **options)
+        return solver.autoencoder_std, solver.projection_std
+
+    assert stds() == (0.1, 0.4)
+    assert stds(preconditioner=None) == (0.0, 0.4)
+    assert stds(autoencoder_std=0.2) == (0.2, 0.2)
+    assert stds(autoencoder_std=0.0) == (0.0, 0.4)
+
+
 def test_by_default_noiseless_data_are_met_and_noisy_ones_left_alone():
     problem = LatentProblem(0.0)
     y = problem.y.repeat(2, 1)

@@ -29,6 +29,12 @@ TERMS: dict[str | None, type[LatentTerm]] = {
 }
 """What `preconditioner` may be; "auto" is `AUTO`."""
 AUTO = "gauss_newton"
+AUTO_ERROR = 0.25
+"""Share of the prior's autoencoder_std that the steps take for noise of the data.
+
+All of it is the error of Dec(Enc(x)), but there are latents that fit better than the encoder's. On
+4 held-out emoji that are not among those of the study, shares of 0, 1/4, 1/2 and 1 gave ST-LPIPS
+.061, .069, .078 and .097 for 4x super-resolution; for deblurring 1/4 gave .019."""
 
 
 class LatentVMLMAP(VMLMAP):
@@ -60,7 +66,8 @@ class LatentVMLMAP(VMLMAP):
         step_size: dimensionless multiplier of v, above 0.
         stop_sigma: tau, of the latents, one number or (B,); None optimizes every level.
         autoencoder_std: what the autoencoder cannot represent, as noise of the data, in units of
-            the images; "auto" is the prior's own value, and 0 for the plain gradient.
+            the images; "auto" is a quarter of the prior's own value (`AUTO_ERROR`) in the steps, 0
+            for the plain gradient, and all of it in the final projection.
         cg_steps: of "gauss_newton", at least 1; each takes two passes of the decoder.
         final_projection: whether the result is x + H^T (H H^T + (sigma_y / sigma_e)^2 I)^-1
             (y - H x) for x = Dec(D), with sigma_e the error of the autoencoder: x + H^+ (y - H x)
@@ -112,9 +119,13 @@ class LatentVMLMAP(VMLMAP):
         self.denoiser: LatentDenoiser = denoiser
         self.preconditioner = _checked_term(preconditioner)
         self.cg_steps = check_count("cg_steps", cg_steps, 1)
+        self.projection_std = denoiser.autoencoder_std
         if isinstance(autoencoder_std, str) and autoencoder_std == "auto":
-            autoencoder_std = 0.0 if self.preconditioner is None else denoiser.autoencoder_std
-        self.autoencoder_std = checked_std(autoencoder_std)
+            share = 0.0 if self.preconditioner is None else AUTO_ERROR
+            self.autoencoder_std = share * denoiser.autoencoder_std
+        else:
+            self.autoencoder_std = checked_std(autoencoder_std)
+            self.projection_std = self.autoencoder_std or self.projection_std
         if final_projection not in (True, False, "auto"):
             raise InputError(
                 f"final_projection is {final_projection!r}; it must be 'auto', True or False."
@@ -171,8 +182,9 @@ class LatentVMLMAP(VMLMAP):
             chosen = torch.full_like(chosen, bool(self.final_projection))
         if not bool(chosen.any()):
             return image
-        error = self.autoencoder_std or self.denoiser.autoencoder_std
-        ratio = (run.noise_std / error) ** 2 if error else torch.zeros_like(run.noise_std)
+        ratio = torch.zeros_like(run.noise_std)
+        if self.projection_std > 0:
+            ratio = (run.noise_std / self.projection_std) ** 2
         correct = regularized_inverse(run.operator, ratio, run.y)
         moved = image + correct(run.y - run.operator.forward(image))
         return torch.where(column(chosen, image) > 0, moved, image)

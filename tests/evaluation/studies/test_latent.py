@@ -71,7 +71,7 @@ def test_the_command_writes_a_figure_a_table_and_a_record(tmp_path, monkeypatch)
     record = json.loads((tmp_path / "latent.json").read_text())
     assert len(record["outcomes"]) == 2 + 2 * len(latent.FORMS)
     assert (tmp_path / "latent.png").stat().st_size > 10_000
-    assert "Gauss-Newton, σ_e, projected" in (tmp_path / "latent.md").read_text()
+    assert "Gauss-Newton, σ_e/4, projected" in (tmp_path / "latent.md").read_text()
 
 
 def test_other_priors_get_one_sentence(tmp_path):

@@ -37,11 +37,11 @@ CEILING = "autoencoder alone, Dec(Enc(truth))"
 FORMS: dict[str, dict[str, Any]] = {
     "plain gradient": {"preconditioner": None},
     "re-encoding": {"preconditioner": "reencode", "autoencoder_std": 0.0},
-    "re-encoding, σ_e": {"preconditioner": "reencode"},
     "Gauss-Newton": {"preconditioner": "gauss_newton", "autoencoder_std": 0.0},
-    "Gauss-Newton, σ_e": {"preconditioner": "gauss_newton"},
+    "Gauss-Newton, σ_e/4": {"preconditioner": "gauss_newton"},
 }
-"""Name to keywords of `LatentVMLMAP`; σ_e takes the autoencoder's error for noise of the data."""
+"""Name to keywords of `LatentVMLMAP`; σ_e is the error of the autoencoder, taken for noise of the
+data."""
 COLORS = dict(zip(TASKS, ("#2563eb", "#d97706", "#059669"), strict=True))
 SHOWN = 0
 """The image of the figure."""
@@ -246,5 +246,5 @@ def _draw_measure(
     axes.tick_params(labelsize=7, colors=INK, length=2)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(MUTED)
-    if with_names:
-        axes.legend(fontsize=6.5, frameon=False)
+    if measure == "residual":
+        axes.legend(fontsize=6.5, frameon=False, loc="center")
