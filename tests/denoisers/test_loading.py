@@ -99,6 +99,13 @@ def test_a_folder_comes_back_as_the_same_denoiser(folder, saved) -> None:
         assert_same(denoiser, own_edm(saved[1]), rtol=0, atol=0)
 
 
+def test_the_folder_of_a_training_run_is_its_prior(folder, saved, tmp_path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copytree(folder, run / "prior")
+    assert_same(load_denoiser(run), load_denoiser(folder))
+
+
 def test_options_override_the_record(folder, saved) -> None:
     denoiser = load_denoiser(folder, sigma_data=0.7, noise_scale=1.0)
     assert_same(denoiser, EDMDenoiser(saved[1], (3, 8, 8), 0.7), rtol=0, atol=0)

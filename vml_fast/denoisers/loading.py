@@ -55,6 +55,8 @@ def load_denoiser(
     "shift_factor": 0.0, "pixel_unshuffle": 1, "autoencoder_std": 0.0}``, see `LatentDenoiser`. A
     diffusers pipeline with ``vqvae/`` or ``vae/`` beside ``unet/`` and ``scheduler/`` is one, too.
 
+    The output folder of ``vml-fast train-prior`` stands for the ``prior/`` in it.
+
     A file is a ``.safetensors`` with the same JSON objects under "config" and "denoiser" in its
     metadata or in the ``.json`` file of the same stem, or with the folder's files beside it.
 
@@ -196,7 +198,8 @@ def _resolve(name_or_path: str | Path) -> Path:
             f"({', '.join(EMBEDDED) or 'none in this installation'}) "
             "or the path of a folder or .safetensors file, and it is none of these"
         )
-    return path
+    of_a_run = path / "prior"  # the folder that train-prior fills beside checkpoints and samples
+    return of_a_run if (of_a_run / RECORD).is_file() else path
 
 
 def _record(checkpoint: Checkpoint, options: dict[str, Any]) -> tuple[Kind, dict[str, Any]]:
