@@ -5,6 +5,7 @@
 
 #include "cpu/clones.h"
 #include "cpu/passes.h"
+#include "cpu/shuffle.h"
 
 namespace vml_fast::cpu {
 
@@ -41,9 +42,9 @@ VML_INLINE void lane_butterflies(Vector& v) {
   constexpr Vector sign4 = {1, 1, 1, 1, -1, -1, -1, -1};
   constexpr Vector sign2 = {1, 1, -1, -1, 1, 1, -1, -1};
   constexpr Vector sign1 = {1, -1, 1, -1, 1, -1, 1, -1};
-  v = __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3) + sign4 * v;
-  v = __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5) + sign2 * v;
-  v = __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6) + sign1 * v;
+  v = VML_SHUFFLE(v, v, 4, 5, 6, 7, 0, 1, 2, 3) + sign4 * v;
+  v = VML_SHUFFLE(v, v, 2, 3, 0, 1, 6, 7, 4, 5) + sign2 * v;
+  v = VML_SHUFFLE(v, v, 1, 0, 3, 2, 5, 4, 7, 6) + sign1 * v;
 }
 
 VML_INLINE void small_transforms(float* data, int64_t n, float scale) {

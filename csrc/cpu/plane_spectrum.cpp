@@ -1,6 +1,7 @@
 #include "cpu/plane_spectrum.h"
 
 #include "cpu/clones.h"
+#include "cpu/shuffle.h"
 
 namespace vml_fast::cpu {
 
@@ -12,17 +13,17 @@ using Four = float __attribute__((vector_size(16), aligned(4), may_alias));
 VML_INLINE void transpose4(float* to, int64_t to_row, const float* from, int64_t from_row) {
   const auto row = [&](int64_t i) { return *reinterpret_cast<const Four*>(from + i * from_row); };
   const Four a = row(0), b = row(1), c = row(2), d = row(3);
-  const Four ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
-  const Four ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-  const Four cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
-  const Four cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  const Four ab_low = VML_SHUFFLE(a, b, 0, 4, 1, 5);
+  const Four ab_high = VML_SHUFFLE(a, b, 2, 6, 3, 7);
+  const Four cd_low = VML_SHUFFLE(c, d, 0, 4, 1, 5);
+  const Four cd_high = VML_SHUFFLE(c, d, 2, 6, 3, 7);
   const auto store = [&](int64_t i, Four values) {
     *reinterpret_cast<Four*>(to + i * to_row) = values;
   };
-  store(0, __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5));
-  store(1, __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7));
-  store(2, __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5));
-  store(3, __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7));
+  store(0, VML_SHUFFLE(ab_low, cd_low, 0, 1, 4, 5));
+  store(1, VML_SHUFFLE(ab_low, cd_low, 2, 3, 6, 7));
+  store(2, VML_SHUFFLE(ab_high, cd_high, 0, 1, 4, 5));
+  store(3, VML_SHUFFLE(ab_high, cd_high, 2, 3, 6, 7));
 }
 
 // kLanes rows as kLanes columns.
