@@ -106,8 +106,8 @@ def test_noise_is_standard_normal(backend: str) -> None:
     assert abs(noise.var() - 1) < 5 * (2 / n) ** 0.5
     assert abs((noise**4).mean() - 3) < 5 * (96 / n) ** 0.5
     assert noise.abs().max() < 5.78
-    neighbours = (noise[..., 1:] * noise[..., :-1]).mean()
-    assert abs(neighbours) < 5 / n**0.5
+    neighbors = (noise[..., 1:] * noise[..., :-1]).mean()
+    assert abs(neighbors) < 5 / n**0.5
 
 
 @kernels

@@ -68,10 +68,10 @@ def test_equal_jobs_have_equal_keys() -> None:
     same = replace(job(5), denoiser=first.denoiser)
     assert same.key == first.key
     noisy = replace(first, problem=replace(first.problem, noise_std=torch.ones(2)))
-    labelled = replace(first, condition={"labels": torch.zeros(2, dtype=torch.int64)})
+    labeled = replace(first, condition={"labels": torch.zeros(2, dtype=torch.int64)})
     scaled = replace(first, condition={"guidance": 2.0})
     larger = replace(first, x=torch.zeros(3, *SHAPE))
-    keys = {first.key, noisy.key, labelled.key, scaled.key, larger.key}
+    keys = {first.key, noisy.key, labeled.key, scaled.key, larger.key}
     assert len(keys) == 5
     assert replace(scaled, condition={"guidance": 3.0}).key not in keys
 

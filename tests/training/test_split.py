@@ -85,9 +85,9 @@ def test_pictures_are_cropped_resized_and_composited_on_white(tmp_path):
     pixels[:, 40:, 3] = 255  # left half transparent, right half black
     Image.fromarray(pixels).save(tmp_path / "wide.png")
     (tmp_path / "below").mkdir()
-    Image.new("L", (16, 16), 128).save(tmp_path / "below" / "grey.jpg")
+    Image.new("L", (16, 16), 128).save(tmp_path / "below" / "gray.jpg")
     folder = load_image_folder(tmp_path, 8)
-    assert folder.names == ["below/grey.jpg", "wide.png"]
+    assert folder.names == ["below/gray.jpg", "wide.png"]
     wide = to_model_range(folder.images)[1]
     torch.testing.assert_close(wide[:, :, 0], torch.ones(3, 8))
     torch.testing.assert_close(wide[:, :, -1], -torch.ones(3, 8))

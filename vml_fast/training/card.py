@@ -143,7 +143,7 @@ def model_card(name: str, about: str, summary: dict[str, Any], log: list[dict[st
 
     Args:
         name: what `vml_fast.load_denoiser` takes.
-        about: first paragraphs: what the prior is, its data and its licence.
+        about: first paragraphs: what the prior is, its data and its license.
         summary: content of the run's ``summary.json``.
         log: lines of the run's ``log.jsonl``.
 

@@ -139,7 +139,7 @@ class ConsistencyTrainer(Trainer):
         """First paragraph of the model card."""
         size = self.settings.size
         return (
-            f"A consistency model of {size}x{size} colour images, distilled with "
+            f"A consistency model of {size}x{size} color images, distilled with "
             "`vml-fast train-prior --consistency`.\n"
         )
 

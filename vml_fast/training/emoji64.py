@@ -49,7 +49,7 @@ heldout.txt beside the prior.
 """
 
 ABOUT = """\
-A denoiser of 64x64 colour images of emoji, for the demo, the tests and the evaluation of vml_fast.
+A denoiser of 64x64 color images of emoji, for the demo, the tests and the evaluation of vml_fast.
 It is small and was trained for about three hours on one CPU core: enough to show what the solvers
 do, not a general prior. Its unconditional samples have the shapes and colors of emoji (flags,
 discs, buttons), not yet their drawing. Outside of emoji on a white background its restorations mean
@@ -59,7 +59,7 @@ nothing.
 
 The 3,786 images `img/google/64` of the npm package emoji-datasource-google@16.0.0: Noto Emoji,
 © Google, Apache-2.0; transparency composited on white, no augmentation. The weights are released
-under the licence of this package.
+under the license of this package.
 
 **Split.** Images are grouped by base design: skin-tone, gender and person code points do not make a
 new group (`--group-pattern emoji`), and any two images whose RMS difference at 32x32 pixels is

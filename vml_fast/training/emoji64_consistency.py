@@ -38,13 +38,13 @@ SETTINGS = ConsistencySettings(
 )
 
 ABOUT = """\
-A consistency model of 64x64 colour images of emoji, for the forms of MAP-GA that take one
+A consistency model of 64x64 color images of emoji, for the forms of MAP-GA that take one
 (`map-ga`, `map-ga-np`): in one pass C(x; sigma) gives the image in which the probability-flow ODE
 of [emoji64](../emoji64/README.md) from x ends. It is small, and was distilled in about nine minutes
 of one CPU core: its images are nearer to the end of that ODE than the denoiser's, but not at it.
 
 It was distilled from `emoji64` with the same training images and the same held-out ones; see there
-for the data, the split and the licences. The weights are released under the licence of this
+for the data, the split and the licenses. The weights are released under the license of this
 package.
 
 **Reproduce.** `python -m vml_fast.training.emoji64_consistency --data img/google/64 --out RUN` (the

@@ -35,7 +35,7 @@ them, for the tests and the study of VML-MAP in latent space. It is small and wa
 hour on a share of one busy CPU core: enough to compare the solver's options, not a general prior.
 Outside of emoji on a white background its restorations mean nothing.
 
-Data, licence and split of training and held-out images are those of `emoji64`, whose model card
+Data, license and split of training and held-out images are those of `emoji64`, whose model card
 describes them.
 
 **Reproduce.** `python -m vml_fast.training.emoji64_latent --data img/google/64 --out RUN`; the

@@ -93,7 +93,7 @@ def psnr(rmse: float) -> float:
 
 
 def nearest_distance(images: Tensor, others: Tensor) -> Tensor:
-    """RMS difference of each image from its nearest neighbour among ``others``.
+    """RMS difference of each image from its nearest neighbor among ``others``.
 
     Args:
         images: ``(N, 3, S, S)`` uint8.

@@ -208,7 +208,7 @@ class Trainer(TrainingLoop):
     def about(self) -> str:
         """First paragraph of the model card."""
         size = self.settings.size
-        return f"A denoiser of {size}x{size} colour images, made with `vml-fast train-prior`.\n"
+        return f"A denoiser of {size}x{size} color images, made with `vml-fast train-prior`.\n"
 
     def _samples(self) -> None:
         size = self.settings.size
