@@ -140,19 +140,17 @@ def test_what_cannot_be_compiled_says_why_or_runs_as_it_is(
 
 
 @needs_compiler
-def test_code_that_torch_gives_up_on_says_why_or_runs_as_it_is(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_code_that_torch_gives_up_on_says_why_or_runs_as_it_is() -> None:
     """A network that changes is compiled anew, until torch has had enough."""
     denoiser = small_denoiser()
     solve(denoiser, True)
     expected = solve(denoiser, False).image
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
     denoiser.network.first.padding_mode = "circular"
-    with pytest.raises(BackendUnavailable, match="cannot compile the network"):
-        solve(denoiser, True)
-    with pytest.warns(UserWarning, match="is not compiled"):
-        changed = solve(denoiser, "auto").image
+    with torch._dynamo.config.patch(recompile_limit=1):
+        with pytest.raises(BackendUnavailable, match="cannot compile the network"):
+            solve(denoiser, True)
+        with pytest.warns(UserWarning, match="is not compiled"):
+            changed = solve(denoiser, "auto").image
     assert torch.equal(changed, solve(denoiser, False).image)
     assert not torch.equal(changed, expected)
 
