@@ -21,7 +21,8 @@ GENERAL = Preset(steps=20, inner_steps=10)
 
 # The last column: PSNR of K = 10 minus that of K = 5, vml-map-pre with N = 20 and emoji64, in dB;
 # noiseless but for "denoise" (sigma_y = .1). Mean over 6 held-out images, over 16 for sr4, half and
-# random70. Rows without: not measured, as what is like them.
+# random70. `vml-fast restore --simulate --task ... --inner-steps K` tells the PSNR of any row.
+# Rows without a figure: not measured, as what is like them.
 PRESETS: dict[str, Preset] = {
     #                          N   K
     "denoise":           Preset(20, 5),   # -1.0

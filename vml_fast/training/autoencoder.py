@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -155,15 +154,7 @@ class AutoencoderTrainer(TrainingLoop):
         self.save()
         self.ema.copy_to(self.averaged)
         save_model(self.averaged.model, self.out / MODEL)
-        summary: dict[str, Any] = {
-            "final": final,
-            "step": self.step,
-            "images_seen": self.step * self.settings.batch,
-            "minutes": round(self.seconds() / 60, 1),
-            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
-            "precision": "bf16" if self.bf16 else "float32",
-            "settings": asdict(self.settings),
-        }
+        summary = self.summary(final)
         if self.split.heldout:
             summary["heldout_rmse"] = self._heldout_error()
         self.log({"heldout_rmse": summary.get("heldout_rmse")})

@@ -231,7 +231,7 @@ class LatentTrainer(TrainingLoop):
         """
         self.save()
         self.ema.copy_to(self.averaged)
-        summary = self._summary(final)
+        summary = self.summary(final)
         if self.split.heldout:
             summary["heldout_rmse"] = self._heldout_table()
         self.log({"heldout_rmse": summary.get("heldout_rmse")})
@@ -272,28 +272,12 @@ class LatentTrainer(TrainingLoop):
             table[f"{sigma:g}"] = float(f"{float(error.double().square().mean().sqrt()):.4g}")
         return table
 
-    def _summary(self, final: bool) -> dict[str, Any]:
-        def count(groups: list[list[int]]) -> dict[str, int]:
-            return {"groups": len(groups), "images": sum(map(len, groups))}
-
+    def summary(self, final: bool) -> dict[str, Any]:
+        """That of every run, the sizes of the split, and what the autoencoder is."""
         first = json.loads((self.out / AUTOENCODER / SUMMARY).read_text(encoding="utf-8"))
-        return {
-            "final": final,
-            "step": self.step,
-            "images_seen": self.step * self.settings.batch,
-            "minutes": round(self.seconds() / 60, 1),
-            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
-            "precision": "bf16" if self.bf16 else "float32",
-            "device": torch.cuda.get_device_name()
-            if self.device.type == "cuda"
-            else f"{torch.get_num_threads()} CPU threads",
-            "torch": torch.__version__,
-            "train": count(self.split.train),
-            "heldout": count(self.split.heldout),
-            "settings": asdict(self.settings),
-            "latent": asdict(self.record) | {"latent_shape": list(self.autoencoder.latent_shape)},
-            "autoencoder": first,
-        }
+        shape = list(self.autoencoder.latent_shape)
+        own = {"latent": asdict(self.record) | {"latent_shape": shape}, "autoencoder": first}
+        return super().summary(final) | self.split.sizes() | own
 
     @torch.no_grad()
     def _samples(self) -> None:

@@ -186,6 +186,27 @@ class TrainingLoop(ABC):
         }
         append_log(self.out, head | entry)
 
+    def summary(self, final: bool) -> dict[str, Any]:
+        """What every run tells of itself, for ``summary.json``; a subclass adds its own.
+
+        Args:
+            final: the run is over.
+        """
+        threads = torch.get_num_threads()
+        return {
+            "final": final,
+            "step": self.step,
+            "images_seen": self.step * self.settings.batch,
+            "minutes": round(self.seconds() / 60, 1),
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "precision": "bf16" if self.bf16 else "float32",
+            "device": torch.cuda.get_device_name()
+            if self.device.type == "cuda"
+            else f"{threads} CPU thread{'s' if threads > 1 else ''}",
+            "torch": torch.__version__,
+            "settings": asdict(self.settings),
+        }
+
     def tensors(self) -> dict[str, Tensor]:
         """All tensors that a resumed run needs, by name."""
         weights = self.model.named_parameters()

@@ -33,6 +33,14 @@ class Split:
     train: list[list[int]]
     heldout: list[list[int]]
 
+    def sizes(self) -> dict[str, dict[str, int]]:
+        """How many groups and images either side has, by its name."""
+        sides = {"train": self.train, "heldout": self.heldout}
+        return {
+            name: {"groups": len(groups), "images": sum(map(len, groups))}
+            for name, groups in sides.items()
+        }
+
 
 def compile_pattern(pattern: str | None) -> re.Pattern[str] | None:
     """Compile a regular expression or the name of one in `GROUP_PATTERNS`.

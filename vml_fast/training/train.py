@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +152,7 @@ class Trainer(TrainingLoop):
         self.ema.copy_to(self.averaged)
         network = self.averaged_network
         save_prior(network, self.record, self.out / PRIOR)
-        summary = self._summary(final)
+        summary = self.summary(final)
         measured = self.measures()
         summary |= measured
         self.log({"heldout_rmse": None} | measured)
@@ -181,26 +180,9 @@ class Trainer(TrainingLoop):
         table = level_table(model, self.heldout_images(), seed, other, self.device)
         return {sigma: float(f"{value:.4g}") for sigma, value in table.items()}
 
-    def _summary(self, final: bool) -> dict[str, Any]:
-        def count(groups: list[list[int]]) -> dict[str, int]:
-            return {"groups": len(groups), "images": sum(map(len, groups))}
-
-        cuda = self.device.type == "cuda"
-        return {
-            "final": final,
-            "step": self.step,
-            "images_seen": self.step * self.settings.batch,
-            "minutes": round(self.seconds() / 60, 1),
-            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
-            "precision": "bf16" if self.bf16 else "float32",
-            "device": torch.cuda.get_device_name()
-            if cuda
-            else f"{torch.get_num_threads()} CPU threads",
-            "torch": torch.__version__,
-            "train": count(self.split.train),
-            "heldout": count(self.split.heldout),
-            "settings": asdict(self.settings),
-        }
+    def summary(self, final: bool) -> dict[str, Any]:
+        """That of every run, and the sizes of the split."""
+        return super().summary(final) | self.split.sizes()
 
     def _card(self, summary: dict[str, Any]) -> str:
         return model_card(str(self.out / PRIOR), self.about(), summary, read_log(self.out))
