@@ -104,7 +104,7 @@ class DAPS(Solver):
     def _restore(self, run: Run) -> tuple[Tensor, int, int]:
         levels = self.schedule
         run.expect(len(levels))
-        sampling = Sampling(run.noise, condition=run.condition, backend=self.backend)
+        sampling = self._sampling(run)
         langevin = Langevin(self._beta(run.noise_std), run, sampling)
         x = run.start(levels[0])
         draw = 1

@@ -15,7 +15,6 @@ from vml_fast.operators.base import LinearOperator
 from vml_fast.operators.checks import number
 from vml_fast.runtime.inverse import spectrum
 from vml_fast.runtime.problem import column
-from vml_fast.runtime.sampling import Sampling
 from vml_fast.schedules import ddpm_schedule
 from vml_fast.solvers.base import Solver
 from vml_fast.solvers.run import Run
@@ -86,7 +85,7 @@ class DDRM(Solver):
     def _restore(self, run: Run) -> tuple[Tensor, int, int]:
         levels = torch.cat([self.schedule, self.schedule.new_zeros(1)])
         run.expect(len(self.schedule))
-        sampling = Sampling(run.noise, condition=run.condition, backend=self.backend)
+        sampling = self._sampling(run)
         measured = Measured(run)
         x = measured.start(levels[0])
         for i, (sigma_t, sigma) in enumerate(pairwise(levels)):

@@ -102,7 +102,8 @@ class PiGDM(Solver):
                 inverse = regularized_inverse(run.operator, run.noise_std**2 / r2, run.y)
                 g = product(inverse(run.y - run.operator.forward(denoised)))
                 mean, kept, spread = ddim(x, denoised, sigma, following, self.eta)
-                weight = (1.0 - kept) * sigma**2 / r2 if self.guidance == "score" else sigma**0
+                score = self.guidance == "score"
+                weight = (1.0 - kept) * sigma**2 / r2 if score else torch.ones_like(sigma)
                 x = sampling.diffuse(mean + column(weight, g) * g, spread, draw=i + 1)
                 run.bar.update()
         return x, sampling.forwards, sampling.products
