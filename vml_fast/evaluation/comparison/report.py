@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
-from vml_fast.evaluation.comparison import plots, results, tables
+from vml_fast.evaluation.comparison import orderings, plots, results, tables
 from vml_fast.evaluation.comparison.cell_runner import CellRunner
 from vml_fast.evaluation.comparison.cells import Cell
 from vml_fast.evaluation.comparison.results import PER_IMAGE, Done
@@ -67,6 +67,7 @@ class Report:
     ) -> tuple[list[tables.Table], list[tables.Table]]:
         found = [group for group in results.groups(cells) if _has_methods(done, group)]
         overviews = [results.overview(done, group) for group in found]
+        overviews += orderings.ordering_tables(done)
         details = []
         for group in found:
             details += results.metric_tables(done, group)

@@ -141,8 +141,8 @@ def toy_figure(toy: Toy, samples: Mapping[str, Tensor], found: Mapping[str, Scor
     columns = 4
     lines = math.ceil(len(samples) / columns)
     title = (
-        "Samples (orange) over the exact posterior density p(x | y) (blue); "
-        "red circles: its modes; dashed: H x = y"
+        "Samples (orange, the larger the more in one place) over the exact posterior density "
+        "p(x | y) (blue); red circles: its modes; dashed: H x = y"
     )
     figure = new_figure(columns * 2.6, lines * 2.9 + 0.3, title)
     grid = figure.subplots(lines, columns, squeeze=False)
@@ -173,11 +173,20 @@ def _draw(axes: Axes, toy: Toy, density: Tensor, points: Tensor) -> None:
     (a, b), y = toy.operator.forward(torch.eye(2).double().reshape(2, *SHAPE)), float(toy.y)
     ends = torch.tensor([-LIMIT, LIMIT])
     axes.plot(ends, (y - float(a) * ends) / float(b), "--", color=MUTED, lw=0.7)
-    axes.plot(points[:, 0], points[:, 1], ".", color="#ea580c", ms=3, alpha=0.45, mew=0)
+    places, counts = _places(points)
+    axes.scatter(
+        places[:, 0], places[:, 1], s=2.5 * counts, color="#ea580c", ec="white", lw=0.3, zorder=3
+    )
     modes = toy.posterior.modes().flatten(1)
-    axes.plot(modes[:, 0], modes[:, 1], "o", color="#b91c1c", ms=9, mew=1.1, mfc="none")
+    axes.plot(modes[:, 0], modes[:, 1], "o", color="#b91c1c", ms=9, mew=1.1, mfc="none", zorder=4)
     axes.set_xlim(-LIMIT, LIMIT)
     axes.set_ylim(-LIMIT, LIMIT)
     axes.set_aspect("equal")
     axes.set_xticks([])
     axes.set_yticks([])
+
+
+def _places(points: Tensor, size: float = 0.04) -> tuple[Tensor, Tensor]:
+    """Where samples are, on a grid of squares, and how many: those on a mode hide each other."""
+    squares, counts = (points / size).round().unique(dim=0, return_counts=True)
+    return squares * size, counts
