@@ -318,6 +318,21 @@ def test_a_lost_picture_is_made_again(restore, photos):
     assert len(record["results"]) == 3
 
 
+def _refused_resumption(prior, output, *arguments):
+    """What `--resume` says of a run that it must not go on with."""
+    result = run("restore", *arguments, "--resume", "--prior", prior, "--output", output, *FAST)
+    assert result.exit_code == 2, result.output
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def test_a_setting_that_only_the_former_run_has_is_not_mixed(restore, photos, prior):
+    options = (photos, "--task", "sr4", "--simulate", "--noise-std", "0.1")
+    folder, _ = restore(*options, "--traces", "hutchinson")
+    said = _refused_resumption(prior, folder, *options)
+    assert 'was made with traces "hutchinson", now it is null' in said
+
+
 def test_overwriting_removes_the_former_results_only(restore, photos):
     folder, _ = restore(photos, "--task", "half", "--simulate")
     (folder / "my-notes.txt").write_text("mine")

@@ -114,12 +114,14 @@ class Results:
                 f"pass --overwrite to replace them,{resume} or another --output"
             )
         former = record["settings"]
-        changed = [key for key in self.settings if former.get(key) != self.settings[key]]
+        # A setting that is not named in one of the two records has its default there.
+        every = former | self.settings
+        changed = [key for key in every if former.get(key) != self.settings.get(key)]
         if changed:
             key = changed[0]
             raise InputError(
                 f"{self.path} was made with {key} {_shown(former.get(key))}, "
-                f"now it is {_shown(self.settings[key])}; --resume needs the same settings"
+                f"now it is {_shown(self.settings.get(key))}; --resume needs the same settings"
             )
         self.entries = record["results"]
 
