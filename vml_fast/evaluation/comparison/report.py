@@ -67,11 +67,12 @@ class Report:
     ) -> tuple[list[tables.Table], list[tables.Table]]:
         found = [group for group in results.groups(cells) if _has_methods(done, group)]
         overviews = [results.overview(done, group) for group in found]
-        overviews += orderings.ordering_tables(done)
+        overviews += orderings.ordering_summaries(done)
         details = []
         for group in found:
             details += results.metric_tables(done, group)
             details.append(results.cost_table(done, group))
+        details += orderings.ordering_tables(done)
         return overviews, [*details, *results.budget_tables(cells)]
 
     def _figures(self, done: Sequence[Done], runner: CellRunner, store: Store) -> dict[Path, str]:
