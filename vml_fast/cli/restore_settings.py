@@ -14,7 +14,7 @@ from vml_fast.ops.backends import BACKENDS
 from vml_fast.runtime.traces import FORMS as TRACES
 from vml_fast.solvers import METHODS
 from vml_fast.solvers.checks import check_count, check_noise_std
-from vml_fast.solvers.presets import preset
+from vml_fast.solvers.task_defaults import defaults_of
 
 EXECUTION_ONLY = ("device", "backend", "batch_size", "figures")
 
@@ -64,10 +64,10 @@ class RestoreSettings:
         check_seed("--task-seed", self.task_seed)
 
     def solver_options(self) -> dict[str, Any]:
-        """The task's preset, and what the user said instead."""
+        """The task's defaults, and what the user said instead."""
         traces = None if self.traces == "drop" else self.traces
         said = {"steps": self.steps, "inner_steps": self.inner_steps, "traces": traces}
-        return preset(self.task)._asdict() | {k: v for k, v in said.items() if v is not None}
+        return defaults_of(self.task)._asdict() | {k: v for k, v in said.items() if v is not None}
 
     def record(self, paths: list[Path]) -> dict[str, Any]:
         """All that decides the results of restoring `paths`, as JSON."""
