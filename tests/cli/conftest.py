@@ -75,9 +75,9 @@ def run(*arguments):
 def restore(prior, tmp_path):
     """`vml-fast restore` with the tiny prior; returns the output folder and the record."""
 
-    def call(*arguments, output="out", code=0):
+    def call(*arguments, output="out", code=0, using=prior):
         folder = tmp_path / output
-        result = run("restore", *arguments, "--prior", prior, "--output", folder, *FAST)
+        result = run("restore", *arguments, "--prior", using, "--output", folder, *FAST)
         assert result.exit_code == code, result.output + repr(result.exception)
         return folder, json.loads((folder / "restore.json").read_text())
 

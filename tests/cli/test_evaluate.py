@@ -11,7 +11,7 @@ from vml_fast.cli import evaluate as command
 from vml_fast.cli import evaluate_run, evaluate_settings
 from vml_fast.evaluation.comparison import budgets
 from vml_fast.evaluation.comparison.budgets import BUDGETS
-from vml_fast.evaluation.comparison.presets import COMPARISONS
+from vml_fast.evaluation.comparison.comparisons import COMPARISONS
 
 SMALL = ("--tasks", "half", "--methods", "vml-map-pre,ddrm,bicubic", "--budgets", "20")
 

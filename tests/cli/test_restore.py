@@ -1,15 +1,18 @@
 """`vml-fast restore` against the library called directly, and its promises about files."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import vml_fast as vf
 from tests.cli.conftest import FAST, SIZE, picture, pixels, run, save
 from vml_fast.cli import restore_run
+from vml_fast.cli.priors import weights_digest
 from vml_fast.cli.summary import ROWS_SHOWN, print_summary
 from vml_fast.errors import InputError
 from vml_fast.evaluation import metrics
@@ -331,6 +334,18 @@ def test_a_setting_that_only_the_former_run_has_is_not_mixed(restore, photos, pr
     folder, _ = restore(*options, "--traces", "hutchinson")
     said = _refused_resumption(prior, folder, *options)
     assert 'was made with traces "hutchinson", now it is null' in said
+
+
+def test_a_prior_that_was_trained_further_is_not_mixed(restore, photos, prior, tmp_path):
+    mine = tmp_path / "my-prior"
+    shutil.copytree(prior, mine)
+    options = (photos, "--task", "half", "--simulate")
+    folder, record = restore(*options, using=mine)
+    assert record["settings"]["weights_sha256"] == weights_digest(str(prior))
+    restore(*options, "--resume", using=mine)
+    weights = mine / "diffusion_pytorch_model.safetensors"
+    save_file({name: 2 * value for name, value in load_file(weights).items()}, weights)
+    assert "was made with weights_sha256" in _refused_resumption(mine, folder, *options)
 
 
 def test_overwriting_removes_the_former_results_only(restore, photos):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +13,9 @@ import typer
 from vml_fast.cli.checks import naming_options
 from vml_fast.cli.environment import check_backend
 from vml_fast.cli.evaluate_settings import OPTIONS, EvaluateSettings
-from vml_fast.cli.priors import load_image_prior
+from vml_fast.cli.priors import load_image_prior, weights_digest
 from vml_fast.denoisers import ScaledDenoiser
-from vml_fast.denoisers.loading import EMBEDDED, PRIORS
+from vml_fast.denoisers.loading import find_prior
 from vml_fast.devices import find_device
 from vml_fast.errors import require
 from vml_fast.evaluation.comparison.budgets import CONSISTENCY_METHODS
@@ -140,7 +139,7 @@ def _notes(
 def _provenance(settings: EvaluateSettings, data: DataSet) -> dict[str, Any]:
     """All that decides the results beside the cells."""
     return {
-        "prior": Path(settings.prior).name,
+        "prior": find_prior(settings.prior).absolute().name,
         "weights_sha256": weights_digest(settings.prior),
         "consistency_sha256": settings.consistency and weights_digest(settings.consistency),
         "dtype": settings.dtype,
@@ -148,20 +147,6 @@ def _provenance(settings: EvaluateSettings, data: DataSet) -> dict[str, Any]:
         "data_sha256": data.digest(),
         "seed": settings.seed,
     }
-
-
-def weights_digest(prior: str) -> str:
-    """Of a prior's weights, so that records of different ones are never mixed.
-
-    A single file of weights has its own digest; several have that of their digests.
-    """
-    path = PRIORS / prior if prior in EMBEDDED else Path(prior)
-    files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
-    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
-    whole = (
-        digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
-    )
-    return whole[:16]
 
 
 def _say(cell: Cell, outcome: Outcome) -> None:

@@ -12,7 +12,7 @@ from vml_fast.cli.checks import check_name, check_seed, naming_options
 from vml_fast.denoisers.loading import EMBEDDED
 from vml_fast.denoisers.precision import DTYPES
 from vml_fast.errors import InputError
-from vml_fast.evaluation.comparison import presets
+from vml_fast.evaluation.comparison import comparisons, grids
 from vml_fast.evaluation.comparison.budgets import BUDGETS
 from vml_fast.evaluation.comparison.cells import INTERPOLATIONS, Cell
 from vml_fast.evaluation.comparison.dataset import HELDOUT
@@ -76,8 +76,8 @@ class EvaluateSettings:
             InputError: a value outside what is allowed, or a preset without the network it needs.
         """
         if preset is not None:
-            check_name("--preset", preset, presets.COMPARISONS)
-        chosen = None if preset is None else presets.comparison(preset)
+            check_name("--preset", preset, comparisons.COMPARISONS)
+        chosen = None if preset is None else comparisons.comparison(preset)
         if chosen is not None and chosen.prior is None and (prior is None or data is None):
             raise InputError(
                 f"--preset {preset} needs {chosen.needs}, which does not come with this package; "
@@ -135,11 +135,11 @@ class EvaluateSettings:
             return self._grid() if self.preset is None else self._selected(self.preset)
 
     def _selected(self, preset: str) -> list[Cell]:
-        request = presets.Request(
+        request = comparisons.Request(
             self.images if self.all_images else None, self.consistency_model is not None
         )
-        return presets.select(
-            presets.comparison(preset).cells(request),
+        return grids.select(
+            comparisons.comparison(preset).cells(request),
             methods=self.methods,
             tasks=self.tasks,
             noise_stds=self.noise_std,
@@ -151,11 +151,11 @@ class EvaluateSettings:
         methods = [name for name in self.methods if name not in INTERPOLATIONS]
         cells = [
             cell
-            for cell in presets.interpolations(self.tasks, levels, self.images)
+            for cell in grids.interpolations(self.tasks, levels, self.images)
             if not self.methods or cell.method in self.methods
         ]
         for budget in self.budgets or (100,):
-            cells += presets.grid(
+            cells += grids.grid(
                 methods if self.methods else None,
                 self.tasks,
                 levels,
@@ -168,12 +168,12 @@ class EvaluateSettings:
     def title(self) -> str:
         """Of the report."""
         if self.preset is not None:
-            return presets.comparison(self.preset).title
+            return comparisons.comparison(self.preset).title
         return f"Methods compared on {self.data}"
 
     def command(self) -> str:
         """What makes the same cells again: every option that was given, but --max-minutes."""
-        chosen = None if self.preset is None else presets.comparison(self.preset)
+        chosen = None if self.preset is None else comparisons.comparison(self.preset)
         usual_prior, usual_data = (
             (DEFAULT_PRIOR, HELDOUT) if chosen is None else (chosen.prior, chosen.data)
         )

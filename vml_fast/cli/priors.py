@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import torch
 
 from vml_fast.denoisers import LatentDenoiser, ScaledDenoiser, load_denoiser
-from vml_fast.denoisers.loading import EMBEDDED
+from vml_fast.denoisers.loading import EMBEDDED, find_prior
 from vml_fast.errors import InputError
 
 
@@ -40,3 +42,20 @@ def load_image_prior(
     if isinstance(prior, LatentDenoiser):
         raise InputError(f"{option} {name} is a latent prior; this command takes one of images")
     return prior
+
+
+def weights_digest(prior: str) -> str:
+    """Of a prior's weights, so that records of different ones are never mixed.
+
+    A single file of weights has its own digest; several have that of their digests.
+
+    Raises:
+        InputError: there is no such prior.
+    """
+    path = find_prior(prior)
+    files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    whole = (
+        digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    )
+    return whole[:16]

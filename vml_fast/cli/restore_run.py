@@ -74,6 +74,7 @@ class RestoreRun:
         self.device = find_device(settings.device, "--device")
         check_backend(settings.backend, self.device)
         self._require_extras()
+        self.denoiser = load_prior("--prior", settings.prior, self.device, settings.dtype)
         self.results = Results(
             output,
             RECORD,
@@ -85,7 +86,6 @@ class RestoreRun:
             existing=existing,
             resumable=True,
         )
-        self.denoiser = load_prior("--prior", settings.prior, self.device, settings.dtype)
         self.reader = ProblemReader(
             self._make_operator(mask),
             mask,

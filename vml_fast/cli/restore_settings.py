@@ -8,6 +8,7 @@ from typing import Any
 
 from vml_fast.cli.checks import check_name, check_seed
 from vml_fast.cli.environment import file_digest
+from vml_fast.cli.priors import weights_digest
 from vml_fast.denoisers.precision import DTYPES
 from vml_fast.operators import TASKS
 from vml_fast.ops.backends import BACKENDS
@@ -70,10 +71,11 @@ class RestoreSettings:
         return defaults_of(self.task)._asdict() | {k: v for k, v in said.items() if v is not None}
 
     def record(self, paths: list[Path]) -> dict[str, Any]:
-        """All that decides the results of restoring `paths`, as JSON."""
+        """All that decides the results of restoring `paths`, as JSON; the prior must exist."""
         chosen = asdict(self) | self.solver_options()
         for name in (*EXECUTION_ONLY, *(["traces"] if self.traces == "drop" else [])):
             del chosen[name]
+        chosen["weights_sha256"] = weights_digest(self.prior)
         chosen["mask"] = None if self.mask is None else file_digest(self.mask)
         chosen["inputs"] = [file_digest(path) for path in paths]
         return chosen

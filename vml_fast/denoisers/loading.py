@@ -77,11 +77,43 @@ def load_denoiser(
             configuration, or an option that is unknown or outside its range.
         MissingExtra: diffusers is not installed.
     """
-    path = _resolve(name_or_path)
+    path = find_prior(name_or_path)
     latent = find_latent(path)
     if latent is not None:
         return _load_latent(latent, device, dtype, options)
     return _load_network(path, device, dtype, options)
+
+
+def find_prior(name_or_path: str | Path) -> Path:
+    """Where a prior lies.
+
+    Args:
+        name_or_path: as for `load_denoiser`: an embedded name comes before a path of that name, and
+            the output folder of ``vml-fast train-prior`` stands for the ``prior/`` in it.
+
+    Returns:
+        An existing folder or file; what it holds is not looked at.
+
+    Raises:
+        InputError: an unknown name, or a path where nothing is.
+    """
+    if isinstance(name_or_path, str) and name_or_path in EMBEDDED:
+        return PRIORS / name_or_path
+    if not isinstance(name_or_path, str | Path) or str(name_or_path) == "":
+        raise InputError(f"name_or_path must be a name or a path, got {name_or_path!r}")
+    path = Path(name_or_path)
+    try:
+        exists = path.exists()
+    except OSError:  # for example a name that is too long
+        exists = False
+    if not exists:
+        raise InputError(
+            f"prior {str(name_or_path)!r} must be an embedded name "
+            f"({', '.join(EMBEDDED) or 'none in this installation'}) "
+            "or the path of a folder or .safetensors file, and it is none of these"
+        )
+    of_a_run = path / "prior"  # the folder that train-prior fills beside checkpoints and samples
+    return of_a_run if (of_a_run / RECORD).is_file() else path
 
 
 def _load_network(
@@ -180,26 +212,6 @@ KINDS = {
 """What ``kind`` may be."""
 
 _COMMON = frozenset({"kind", "image_shape", "pixel_unshuffle"})
-
-
-def _resolve(name_or_path: str | Path) -> Path:
-    if isinstance(name_or_path, str) and name_or_path in EMBEDDED:
-        return PRIORS / name_or_path
-    if not isinstance(name_or_path, str | Path) or str(name_or_path) == "":
-        raise InputError(f"name_or_path must be a name or a path, got {name_or_path!r}")
-    path = Path(name_or_path)
-    try:
-        exists = path.exists()
-    except OSError:  # for example a name that is too long
-        exists = False
-    if not exists:
-        raise InputError(
-            f"prior {str(name_or_path)!r} must be an embedded name "
-            f"({', '.join(EMBEDDED) or 'none in this installation'}) "
-            "or the path of a folder or .safetensors file, and it is none of these"
-        )
-    of_a_run = path / "prior"  # the folder that train-prior fills beside checkpoints and samples
-    return of_a_run if (of_a_run / RECORD).is_file() else path
 
 
 def _record(checkpoint: Checkpoint, options: dict[str, Any]) -> tuple[Kind, dict[str, Any]]:
