@@ -5,16 +5,17 @@ from collections import Counter
 import pytest
 
 from vml_fast.errors import InputError
-from vml_fast.evaluation.comparison import presets
+from vml_fast.evaluation.comparison import comparisons
 from vml_fast.evaluation.comparison.cells import INTERPOLATIONS
+from vml_fast.evaluation.comparison.grids import select
 from vml_fast.evaluation.measurements import make_operator
 from vml_fast.solvers import BASELINES, METHODS
 
-PLAIN = presets.Request(None, consistency=False)
+PLAIN = comparisons.Request(None, consistency=False)
 
 
 def solved(name, request=PLAIN):
-    cells = presets.comparison(name).cells(request)
+    cells = comparisons.comparison(name).cells(request)
     return [cell for cell in cells if cell.method not in INTERPOLATIONS]
 
 
@@ -27,12 +28,12 @@ def test_emoji64_is_every_method_on_every_task():
     assert {c.task for c in solved("emoji64") if c.budget == 1000} == {
         "half", "sr4", "deblur-gauss",
     }  # fmt: skip
-    methods = {c.method for c in solved("emoji64", presets.Request(None, consistency=True))}
+    methods = {c.method for c in solved("emoji64", comparisons.Request(None, consistency=True))}
     assert methods == {*METHODS, *BASELINES}
 
 
 def test_all_images_where_asked_for():
-    found = solved("emoji64", presets.Request(189, consistency=False))
+    found = solved("emoji64", comparisons.Request(189, consistency=False))
     assert {cell.images for cell in found} == {189}
 
 
@@ -43,9 +44,9 @@ def test_the_forms_of_vml_map():
     assert sum(c.assumed_noise_std == 0.0 for c in found) == 5
 
 
-@pytest.mark.parametrize("name", presets.COMPARISONS)
+@pytest.mark.parametrize("name", comparisons.COMPARISONS)
 def test_cells_are_distinct_and_possible(name):
-    cells = presets.comparison(name).cells(presets.Request(None, consistency=True))
+    cells = comparisons.comparison(name).cells(comparisons.Request(None, consistency=True))
     assert len({cell.name({}) for cell in cells}) == len(cells)
     for task in {cell.task for cell in cells}:
         make_operator(task, (3, 64, 64))
@@ -64,12 +65,13 @@ def test_published_settings():
 
 
 def test_selecting_keeps_the_interpolations_of_what_is_left():
-    cells = presets.comparison("emoji64").cells(PLAIN)
-    found = presets.select(cells, methods=["ddrm"], tasks=["sr4"], noise_stds=[0.05])
+    cells = comparisons.comparison("emoji64").cells(PLAIN)
+    found = select(cells, methods=["ddrm"], tasks=["sr4"], noise_stds=[0.05])
     assert {c.method for c in found} == {"ddrm", *INTERPOLATIONS}
     assert {(c.task, c.noise_std) for c in found} == {("sr4", 0.05)}
-    by_label = presets.select(
-        presets.comparison("vml-map-emoji64").cells(PLAIN), methods=["vml-map-pre as if noiseless"]
+    by_label = select(
+        comparisons.comparison("vml-map-emoji64").cells(PLAIN),
+        methods=["vml-map-pre as if noiseless"],
     )
     assert {c.assumed_noise_std for c in by_label if c.budget} == {0.0}
 
@@ -80,11 +82,11 @@ def test_selecting_keeps_the_interpolations_of_what_is_left():
 )
 def test_selecting_what_is_not_there(what):
     with pytest.raises(InputError, match="this comparison has"):
-        presets.select(presets.comparison("emoji64").cells(PLAIN), **what)
+        select(comparisons.comparison("emoji64").cells(PLAIN), **what)
 
 
 def test_unknown_names():
     with pytest.raises(InputError, match="preset is 'x'"):
-        presets.comparison("x")
+        comparisons.comparison("x")
     with pytest.raises(InputError, match="task 'inpaint' needs a mask"):
         make_operator("inpaint", (3, 8, 8))
