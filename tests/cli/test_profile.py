@@ -7,7 +7,7 @@ import torch
 
 from tests.cli.conftest import run
 from vml_fast import trace
-from vml_fast.cli.profile_run import PAGE, RECORD, TRACE
+from vml_fast.cli.profile_run import PAGE, RECORD, TRACE, ProfileRun
 from vml_fast.evaluation import profiling
 from vml_fast.evaluation.tables import markdown
 
@@ -61,6 +61,19 @@ def test_capture_only_measures_one_solve_and_writes_nothing(profile, tmp_path, m
     assert "captured one solve of" in result.stdout
     assert measured == [torch.device("cpu")]
     assert not (tmp_path / "out").exists()
+
+
+def test_the_backend_is_that_of_the_network_too(profile, monkeypatch):
+    backends = []
+    solve = ProfileRun.capture
+
+    def capture(self):
+        backends.append(self.denoiser.acceleration.backend)
+        return solve(self)
+
+    monkeypatch.setattr(ProfileRun, "capture", capture)
+    assert profile("--capture-only", "--backend", "reference").exit_code == 0
+    assert backends == ["reference"]
 
 
 def test_the_prior_as_it_was_trained(profile, tmp_path):

@@ -91,6 +91,20 @@ def test_backends_agree(restore, photos, backend):
         assert np.abs(pixels(auto / file) - pixels(explicit / file)).max() <= 1
 
 
+def test_the_backend_is_that_of_the_network_too(restore, photos, monkeypatch):
+    backends = []
+    solve = restore_run.solve
+
+    def kept(y, operator, denoiser, **options):
+        backends.append((denoiser.acceleration.backend, options["backend"]))
+        return solve(y, operator, denoiser, **options)
+
+    monkeypatch.setattr(restore_run, "solve", kept)
+    options = ("--task", "half", "--simulate", "--dtype", "auto", "--backend", "reference")
+    restore(photos / "ant.png", *options)
+    assert backends == [("reference", "reference")]
+
+
 def test_large_noise_is_no_wrong_range(restore, tmp_path):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(0, 20, (3, 16, 16)))
     _, record = restore(tmp_path / "x.npy", "--task", "denoise", "--noise-std", "20")

@@ -151,6 +151,12 @@ def test_auto_follows_the_processor(folder, monkeypatch, capability, fast) -> No
     assert load_denoiser(folder, dtype="auto").network_dtype == expected
 
 
+def test_the_backend_of_a_fast_network_can_be_chosen(folder) -> None:
+    assert load_denoiser(folder, dtype="auto").acceleration.backend == "auto"
+    found = load_denoiser(folder, dtype="auto", backend="reference")
+    assert found.acceleration.backend == "reference"
+
+
 def test_shards_and_older_attention_names(folder, saved) -> None:
     weights = load_file(folder / WEIGHTS)
     (folder / WEIGHTS).unlink()
@@ -294,6 +300,7 @@ def test_unknown_names(name) -> None:
     ("options", "sentence"),
     [
         ({"dtype": "int8"}, "dtype must be auto, float32, float64, bfloat16, float16, got 'int8'"),
+        ({"backend": "fast"}, "backend is 'fast'; it must be 'auto' or one of"),
         ({"device": "tpu"}, "device is 'tpu'; it must be auto, cpu, cuda"),
         ({"device": "cuda:99"}, "device is 'cuda:99', but torch .* sees [0-9]+ CUDA devices"),
         ({"kind": "flow"}, "kind must be one of edm, consistency, vp, got 'flow'"),

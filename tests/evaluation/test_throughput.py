@@ -73,6 +73,19 @@ def test_every_rung_restores_the_images_of_the_reference(small):
     assert found["bfloat16"] > 1e-3, "it rounds"
 
 
+def test_the_backend_is_that_of_the_network_too(small, monkeypatch):
+    solvers = []
+    solver = type(small).solver
+
+    def kept(self, denoiser, **options):
+        solvers.append((denoiser.acceleration.backend, options["backend"]))
+        return solver(self, denoiser, **options)
+
+    monkeypatch.setattr(type(small), "solver", kept)
+    throughput.prepare(small, Rung("network", "c", "float32"), "reference")
+    assert solvers == [("reference", "reference")]
+
+
 def test_every_rung_is_timed(small):
     chosen = ladder.ladder(CPU, skip=["compile"])
     found = throughput.compare(small, chosen, repeats=2)

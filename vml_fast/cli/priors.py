@@ -12,9 +12,9 @@ from vml_fast.errors import InputError
 
 
 def load_prior(
-    option: str, name: str, device: torch.device, dtype: str = "float32"
+    option: str, name: str, device: torch.device, dtype: str = "float32", backend: str = "auto"
 ) -> ScaledDenoiser | LatentDenoiser:
-    """The prior of an option such as "--prior".
+    """The prior of an option such as "--prior"; `dtype` and `backend` as in `load_denoiser`.
 
     Raises:
         InputError: it cannot be used; the message names the option.
@@ -25,20 +25,20 @@ def load_prior(
             ".safetensors file"
         )
     try:
-        return load_denoiser(name, device=device, dtype=dtype)
+        return load_denoiser(name, device=device, dtype=dtype, backend=backend)
     except InputError as error:
         raise InputError(f"{option} {name} cannot be used: {error}") from error
 
 
 def load_image_prior(
-    option: str, name: str, device: torch.device, dtype: str = "float32"
+    option: str, name: str, device: torch.device, dtype: str = "float32", backend: str = "auto"
 ) -> ScaledDenoiser:
     """`load_prior` for commands that take no latent prior.
 
     Raises:
         InputError: likewise, or it is a latent prior.
     """
-    prior = load_prior(option, name, device, dtype)
+    prior = load_prior(option, name, device, dtype, backend)
     if isinstance(prior, LatentDenoiser):
         raise InputError(f"{option} {name} is a latent prior; this command takes one of images")
     return prior

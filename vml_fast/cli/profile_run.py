@@ -97,7 +97,11 @@ class ProfileRun:
         self.settings, self.runner = settings, runner
         self.workload = settings.workload(self.device)
         plain = self.workload.denoiser
-        self.denoiser = accelerate(plain, runner.dtype) if runner.accelerate else plain
+        self.denoiser = (
+            accelerate(plain, runner.dtype, backend=settings.backend)
+            if runner.accelerate
+            else plain
+        )
         self.solver = self.workload.solver(
             self.denoiser,
             backend=settings.backend,

@@ -74,7 +74,9 @@ class RestoreRun:
         self.device = find_device(settings.device, "--device")
         check_backend(settings.backend, self.device)
         self._require_extras()
-        self.denoiser = load_prior("--prior", settings.prior, self.device, settings.dtype)
+        self.denoiser = load_prior(
+            "--prior", settings.prior, self.device, settings.dtype, settings.backend
+        )
         self.results = Results(
             output,
             RECORD,

@@ -22,6 +22,7 @@ from vml_fast.denoisers.unshuffle import PixelUnshuffled
 from vml_fast.denoisers.vp import VPDenoiser, alphas_cumprod, zero_terminal_snr
 from vml_fast.devices import find_device
 from vml_fast.errors import InputError
+from vml_fast.ops.backends import check_backend
 
 PRIORS = Path(__file__).parent / "priors"
 EMBEDDED = tuple(sorted(record.parent.name for record in PRIORS.glob(f"*/{RECORD}")))
@@ -33,6 +34,7 @@ def load_denoiser(
     *,
     device: str | torch.device | None = None,
     dtype: str = "float32",
+    backend: str = "auto",
     **options: Any,
 ) -> ScaledDenoiser | LatentDenoiser:
     """Load a pre-trained network as a denoiser ``D(x, sigma)``.
@@ -67,6 +69,8 @@ def load_denoiser(
             runs as it was trained; or "auto": bfloat16 on a CUDA device and on a CPU with AMX or
             AVX512-BF16, else float32, and the network is made fast by `accelerate`. The state stays
             in x's precision, and the output is at least float32.
+        backend: of the fused op of a network that ``dtype="auto"`` makes fast: "auto", "reference",
+            "cpp", "triton" or "cuda"; a network of another dtype has no fused op.
         **options: fields of ``denoiser.json``, for example ``kind="vp", prediction="v"``.
 
     Returns:
@@ -76,12 +80,14 @@ def load_denoiser(
         InputError: an unknown name, a missing or damaged part, weights that do not fit the
             configuration, or an option that is unknown or outside its range.
         MissingExtra: diffusers is not installed.
+        BackendUnavailable: a backend asked for by name cannot run; the message says why.
     """
+    check_backend(backend)
     path = find_prior(name_or_path)
     latent = find_latent(path)
     if latent is not None:
-        return _load_latent(latent, device, dtype, options)
-    return _load_network(path, device, dtype, options)
+        return _load_latent(latent, device, dtype, backend, options)
+    return _load_network(path, device, dtype, backend, options)
 
 
 def find_prior(name_or_path: str | Path) -> Path:
@@ -117,7 +123,11 @@ def find_prior(name_or_path: str | Path) -> Path:
 
 
 def _load_network(
-    path: Path, device: str | torch.device | None, dtype: str, options: dict[str, Any]
+    path: Path,
+    device: str | torch.device | None,
+    dtype: str,
+    backend: str,
+    options: dict[str, Any],
 ) -> ScaledDenoiser:
     """A denoiser that is one network."""
     target = find_device(device)
@@ -135,12 +145,16 @@ def _load_network(
     except (TypeError, ValueError) as error:  # InputError, or a value of another type
         raise InputError(f"{checkpoint.path}: {error}") from None
     if dtype == "auto":
-        return accelerate(denoiser.to(target))
+        return accelerate(denoiser.to(target), backend=backend)
     return denoiser.to(target, weights)
 
 
 def _load_latent(
-    folder: LatentFolder, device: str | torch.device | None, dtype: str, options: dict[str, Any]
+    folder: LatentFolder,
+    device: str | torch.device | None,
+    dtype: str,
+    backend: str,
+    options: dict[str, Any],
 ) -> LatentDenoiser:
     """Both parts of a latent prior; the autoencoder has the dtype of the denoiser's network."""
     if options:
@@ -148,7 +162,7 @@ def _load_latent(
             f"{folder.path} is a latent prior, whose fields stand in its {RECORD}, "
             f"got the options {', '.join(sorted(options))}"
         )
-    denoiser = _load_network(folder.denoiser, device, dtype, {})
+    denoiser = _load_network(folder.denoiser, device, dtype, backend, {})
     autoencoder = load_autoencoder(folder, denoiser.image_shape)
     autoencoder.to(find_device(device), denoiser.network_dtype)
     return LatentDenoiser(denoiser, autoencoder, autoencoder_std=folder.autoencoder_std)

@@ -106,13 +106,13 @@ def prepare(workload: Workload, rung: Rung, backend: str = "auto") -> Callable[[
     Args:
         workload: what is solved.
         rung: how.
-        backend: of the fused ops.
+        backend: of the fused ops, the network's too.
     """
     if rung.is_reference:
         return workload.reference
     denoiser = workload.denoiser
     if rung.dtype is not None:
-        denoiser = accelerate(denoiser, rung.dtype)
+        denoiser = accelerate(denoiser, rung.dtype, backend=backend)
     solver = workload.solver(
         denoiser, backend=backend, compile=rung.compile, cuda_graph=rung.cuda_graph
     )
