@@ -7,13 +7,12 @@ import torch
 from torch import Tensor
 
 import vml_fast as vf
+from tests.solvers.operators import MATRIX_FREE, SHAPE, N, measured
+from tests.solvers.operators import OPERATORS as EVERY_OPERATOR
 from vml_fast import operators as ops
 from vml_fast.denoisers import GaussianMixtureDenoiser
 from vml_fast.operators.base import LinearOperator
 from vml_fast.solvers import METHODS, method_options, restore
-
-SHAPE = (3, 8, 8)
-N = 192
 
 
 def _smooth_prior() -> GaussianMixtureDenoiser:
@@ -33,42 +32,19 @@ PRIOR = _smooth_prior()
 TRUTH = PRIOR.mixture.sample(2, generator=torch.Generator().manual_seed(0))
 
 
-def _random(*shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-
-
-def _operators() -> dict[str, LinearOperator]:
-    masks = (_random(2, 1, 8, 8) > 0).double()
-    kernels = ops.gaussian_kernel(5, 1.0)
-    two = torch.stack([torch.outer(kernels, kernels), torch.ones(5, 5).double() / 25])
-    return {
-        "denoising": ops.Denoising(SHAPE),
-        "half": ops.Inpainting(SHAPE, ops.half_mask(SHAPE)),
-        "masks per sample": ops.Inpainting(SHAPE, masks),
-        "block mean": ops.SuperResolution(SHAPE, 2),
-        "bicubic": ops.BicubicSuperResolution(SHAPE, 2),
-        "separable blur": ops.SeparableBlur(SHAPE, kernels),
-        "circular blur": ops.CircularBlur(SHAPE, two[1]),
-        "kernels per sample": ops.CircularBlur(SHAPE, two[:, None]),
-        "colorization": ops.Colorization(SHAPE),
-        "walsh-hadamard": ops.WalshHadamard(SHAPE, 0.5, seed=1),
-        "wide matrix": ops.MatrixOperator(_random(40, N) / N**0.5, SHAPE),
-        "tall matrix": ops.MatrixOperator(_random(250, N) / N**0.5, SHAPE),
-    }
-
-
-OPERATORS = _operators()
+HALF = ops.Inpainting(SHAPE, ops.half_mask(SHAPE))
+OPERATORS = EVERY_OPERATOR | {
+    "half": HALF,
+    "circular blur": ops.CircularBlur(SHAPE, torch.ones(5, 5).double() / 25),
+}
 WITHOUT_SVD = {
-    "mask after blur": OPERATORS["half"] @ OPERATORS["separable blur"],
-    "matrix-free": ops.LinearMap(lambda x: x[..., ::2] + 0.5 * x[..., 1::2], SHAPE),
+    "mask after blur": HALF @ OPERATORS["separable blur"],
+    "matrix-free": MATRIX_FREE,
 }
 
 
 def _measured(operator: LinearOperator, noise_std: float, dtype: torch.dtype) -> Tensor:
-    clean = operator(TRUTH)
-    generator = torch.Generator().manual_seed(4)
-    noise = torch.randn(clean.shape, generator=generator, dtype=torch.float64)
-    y = clean + noise_std * noise
+    y = measured(operator, TRUTH, noise_std)
     return operator(operator.pseudo_inverse(y)).to(dtype) if noise_std == 0 else y.to(dtype)
 
 
