@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from tests.denoisers.problems import F64, DenseOperator, parameters
-from tests.test_objective import NOISE, SHAPE, SIGMA, N, finite_differences, relative_error, state
+from tests.denoisers.numerics import finite_differences, relative_error
+from tests.denoisers.problems import F64, DenseOperator, mixture_denoiser
+from tests.test_objective import NOISE, SHAPE, SIGMA, STEP, N, state
 from vml_fast.covariance_traces import (
     TRACES,
     exact_traces,
@@ -17,14 +18,9 @@ from vml_fast.errors import InputError
 from vml_fast.objective import vml, vml_gradient
 
 
-def mixture(kind="full"):
-    means, covariances, _, weights = parameters(N, kind=kind)
-    return GaussianMixtureDenoiser(means, covariances, weights, image_shape=SHAPE)
-
-
 def problem(rows=3):
     matrix = torch.randn(rows, N, generator=torch.Generator().manual_seed(7), dtype=F64)
-    prior, operator = mixture(), DenseOperator(matrix / 2, SHAPE)
+    prior, operator = mixture_denoiser(SHAPE), DenseOperator(matrix / 2, SHAPE)
     return prior, operator, *state(prior, operator)
 
 
@@ -120,7 +116,7 @@ def test_the_step_is_that_of_the_full_loss(name) -> None:
         expected = size * whole
     else:
         with torch.no_grad():
-            expected = size * finite_differences(value, x)
+            expected = size * finite_differences(value, x, STEP)
     assert relative_error(simplified + added, expected) < 1e-6
     assert relative_error(simplified, expected) > 1e-3
 
@@ -156,7 +152,7 @@ def test_a_network_takes_second_derivatives() -> None:
         return (0.4 * measured - 0.6 * covariance) / 2
 
     found = trace_gradient(exact_traces, prior, weighted(operator, 0.4, 0.6), x, SIGMA)
-    assert relative_error(found, finite_differences(value, x)) < 1e-6
+    assert relative_error(found, finite_differences(value, x, STEP)) < 1e-6
 
 
 def test_attention_takes_second_derivatives() -> None:
@@ -178,7 +174,7 @@ def test_attention_takes_second_derivatives() -> None:
             return exact_traces(denoise, operator, z, SIGMA)[0] / 2
 
     found = trace_gradient(exact_traces, denoise, lambda u: u, x, SIGMA)
-    assert relative_error(found, finite_differences(value, x)) < 1e-6
+    assert relative_error(found, finite_differences(value, x, STEP)) < 1e-6
 
 
 def test_a_constant_jacobian_has_no_gradient() -> None:

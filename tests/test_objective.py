@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from tests.denoisers.problems import F64, DenseOperator, parameters, same_distribution
+from tests.denoisers.numerics import finite_differences, relative_error
+from tests.denoisers.problems import F64, DenseOperator, mixture_denoiser, same_distribution
 from vml_fast.denoisers import EDMDenoiser, GaussianMixtureDenoiser
 from vml_fast.errors import InputError
 from vml_fast.objective import exact_traces, vml, vml_gradient, vml_simplified
@@ -13,13 +14,14 @@ from vml_fast.objective import exact_traces, vml, vml_gradient, vml_simplified
 SHAPE = (1, 2, 3)
 N = math.prod(SHAPE)
 SIGMA = torch.tensor([0.1, 0.5, 2.0], dtype=F64)
+STEP = 1e-5 * SIGMA
+"""Of finite differences."""
 NOISE = torch.tensor([0.3, 0.05, 0.7], dtype=F64)
 
 
 @pytest.fixture
 def prior() -> GaussianMixtureDenoiser:
-    means, covariances, _, weights = parameters(N)
-    return GaussianMixtureDenoiser(means, covariances, weights, image_shape=SHAPE)
+    return mixture_denoiser(SHAPE)
 
 
 @pytest.fixture(params=[2, 8], ids=["m < n", "m > n"])
@@ -36,22 +38,6 @@ def state(prior, operator):
     y = y + NOISE[:, None] * torch.randn(y.shape, generator=generator, dtype=F64)
     noise = torch.randn(clean.shape, generator=generator, dtype=F64)
     return y, clean + SIGMA.reshape(-1, 1, 1, 1) * noise
-
-
-def finite_differences(function, x, h=1e-5):
-    """The gradient of a (B,) function of x (B, ...), by central differences per pixel."""
-    gradient = torch.zeros_like(x).flatten(1)
-    for i in range(gradient.shape[1]):
-        step = torch.zeros_like(gradient)
-        step[:, i] = h * SIGMA
-        step = step.reshape(x.shape)
-        gradient[:, i] = (function(x + step) - function(x - step)) / (2 * h * SIGMA)
-    return gradient.reshape(x.shape)
-
-
-def relative_error(actual, expected) -> float:
-    difference = (actual - expected).flatten(1).norm(dim=1)
-    return float((difference / expected.flatten(1).norm(dim=1)).max())
 
 
 def test_value_is_the_divergence_by_monte_carlo(prior, operator) -> None:
@@ -74,8 +60,7 @@ def test_value_is_the_divergence_by_monte_carlo(prior, operator) -> None:
 
 def test_the_divergence_vanishes_where_both_posteriors_agree() -> None:
     """With H = I and y = x_t at the same noise level both sides are the same distribution."""
-    means, covariances, _, weights = parameters(N)
-    prior = GaussianMixtureDenoiser(means, covariances, weights, image_shape=SHAPE)
+    prior = mixture_denoiser(SHAPE)
     identity = DenseOperator(torch.eye(N, dtype=F64), SHAPE)
     _, x = state(prior, identity)
     y = x.flatten(1)
@@ -91,7 +76,7 @@ def test_gradient_equals_finite_differences_of_the_simplified_value(prior, opera
         return vml_simplified(prior, operator, y, z, SIGMA, NOISE, prior.log_prob)
 
     gradient = vml_gradient(prior, operator, y, x, SIGMA, NOISE)
-    assert relative_error(gradient, finite_differences(value, x)) < 1e-6
+    assert relative_error(gradient, finite_differences(value, x, STEP)) < 1e-6
 
 
 def test_gradient_of_the_full_value_equals_finite_differences(prior, operator) -> None:
@@ -103,7 +88,7 @@ def test_gradient_of_the_full_value_equals_finite_differences(prior, operator) -
     x.requires_grad_()
     (gradient,) = torch.autograd.grad(value(x).sum(), x)
     with torch.no_grad():
-        expected = finite_differences(value, x)
+        expected = finite_differences(value, x, STEP)
     assert relative_error(gradient, expected) < 1e-6
     simplified = vml_gradient(prior, operator, y, x, SIGMA, NOISE)
     assert relative_error(simplified, expected) > 1e-3  # the traces do matter

@@ -216,9 +216,3 @@ def forward_and_vjp(
     output = denoiser(x, sigma, **condition)
     cotangent = torch.randn(output.shape, generator=torch.Generator().manual_seed(3))
     return output.detach(), torch.autograd.grad(output, x, cotangent.to(output))[0]
-
-
-def relative_error(actual: Tensor, expected: Tensor) -> float:
-    """||actual - expected|| / ||expected||, the largest over the batch."""
-    difference = (actual.double() - expected.double()).flatten(1).norm(dim=1)
-    return float((difference / expected.double().flatten(1).norm(dim=1)).max())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
-from vml_fast.denoisers import GaussianMixture
+from vml_fast.denoisers import GaussianMixture, GaussianMixtureDenoiser
 
 F64 = torch.float64
 
@@ -41,6 +43,14 @@ def parameters(n: int = 4, components: int = 3, kind: str = "full") -> tuple[Ten
         covariances = full = 0.1 * (factors @ factors.mT) + 0.02 * torch.eye(n, dtype=F64)
     weights = torch.rand(components, generator=generator, dtype=F64) + 0.2
     return means, covariances, full, weights / weights.sum()
+
+
+def mixture_denoiser(
+    image_shape: tuple[int, int, int], kind: str = "full"
+) -> GaussianMixtureDenoiser:
+    """The exact denoiser of images by the mixture of `parameters`."""
+    means, covariances, _, weights = parameters(math.prod(image_shape), kind=kind)
+    return GaussianMixtureDenoiser(means, covariances, weights, image_shape=image_shape)
 
 
 def distribution(means: Tensor, covariances: Tensor, weights: Tensor) -> MixtureSameFamily:

@@ -19,8 +19,8 @@ from tests.denoisers.networks import (
     forward_and_vjp,
     noisy,
     randomized,
-    relative_error,
 )
+from tests.denoisers.numerics import relative_error
 from vml_fast.denoisers import (
     EDMDenoiser,
     GaussianMixtureDenoiser,

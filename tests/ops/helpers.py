@@ -125,7 +125,7 @@ def run(name: str, backend: str, *arguments: object) -> Outputs:
     return tuple(t.cpu() for t in outputs)
 
 
-def relative_error(value: Tensor, truth: Tensor) -> float:
+def relative_max_error(value: Tensor, truth: Tensor) -> float:
     """Largest error over the largest entry of the truth; 0 for empty tensors, inf for NaN."""
     if truth.numel() == 0:
         return 0.0
@@ -141,7 +141,7 @@ def assert_agrees(values: Outputs, truths: Outputs, tolerance: float = FLOAT32_T
     for value, truth in zip(values, truths, strict=True):
         assert value.shape == truth.shape
         assert value.dtype == truth.dtype
-        assert relative_error(value, truth) <= tolerance
+        assert relative_max_error(value, truth) <= tolerance
 
 
 def assert_backend_agrees(name: str, backend: str, arguments: Arguments) -> None:
@@ -164,8 +164,8 @@ def assert_no_worse_than_torch(values: Outputs, torch_values: Outputs, exact: Ou
     """Each output's error against float64 is at most twice that of PyTorch in the same dtypes."""
     for value, other, truth in zip(values, torch_values, exact, strict=True):
         assert value.dtype == other.dtype
-        limit = max(2.0 * relative_error(other, truth), FLOAT32_TOLERANCE)
-        assert relative_error(value, truth) <= limit
+        limit = max(2.0 * relative_max_error(other, truth), FLOAT32_TOLERANCE)
+        assert relative_max_error(value, truth) <= limit
 
 
 def assert_backend_no_worse_than_torch(name: str, backend: str, arguments: Arguments) -> None:

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from tests.denoisers.problems import F64, parameters
+from tests.denoisers.numerics import finite_differences
+from tests.denoisers.problems import F64, mixture_denoiser
 from vml_fast import restore
-from vml_fast.denoisers import GaussianMixtureDenoiser, load_denoiser
+from vml_fast.denoisers import load_denoiser
 from vml_fast.errors import InputError
 from vml_fast.objective import vml
 from vml_fast.operators import Inpainting, LinearMap, MatrixOperator
@@ -25,8 +26,7 @@ NOISE = torch.tensor([0.3, 0.05, 0.7], dtype=F64)
 
 
 def prior():
-    means, covariances, _, weights = parameters(N)
-    return GaussianMixtureDenoiser(means, covariances, weights, image_shape=SHAPE)
+    return mixture_denoiser(SHAPE)
 
 
 def operators():
@@ -54,23 +54,14 @@ def one_step(operator, y, x, **options):
     return solver.solve(y, initial=x).image
 
 
-def gradient(function, x, h=1e-5):
-    """Of a (B,) function, by central differences."""
-    found = torch.zeros_like(x).flatten(1)
-    for i in range(N):
-        step = torch.zeros_like(found)
-        step[:, i] = h
-        step = step.reshape(x.shape)
-        found[:, i] = (function(x + step) - function(x - step)) / (2 * h)
-    return found.reshape(x.shape)
-
-
 @pytest.mark.parametrize("name", operators())
 def test_a_plain_step_descends_the_full_loss(name):
     operator, _ = operators()[name]
     y, x = state(operator)
     sigma = torch.full((3,), LEVEL, dtype=F64)
-    slope = gradient(lambda z: vml(prior(), operator, y, z, sigma, NOISE, prior().log_prob), x)
+    slope = finite_differences(
+        lambda z: vml(prior(), operator, y, z, sigma, NOISE, prior().log_prob), x
+    )
     norm2 = max(1.0, operator.norm() ** 2)
     size = NOISE**2 * LEVEL**2 / (norm2 * LEVEL**2 + NOISE**2)
     expected = prior()(x - size.reshape(-1, 1, 1, 1) * slope, sigma)
@@ -114,7 +105,7 @@ def test_a_preconditioner_weights_the_traces_as_the_step(name, form):
     for runner in (plain, full):
         runner.set_level(level)
         runner.inner_step()
-    expected = 0.5 * gradient(value, x)
+    expected = 0.5 * finite_differences(value, x)
     torch.testing.assert_close(plain.x - full.x, expected, atol=1e-7, rtol=1e-5)
     assert float(expected.abs().max()) > 1e-3
 
