@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from vml_fast.errors import BackendUnavailable
-from vml_fast.runtime import choose, graph
+from vml_fast.runtime import choose, graph, runners
 
 SYNCHRONIZING = ("_local_scalar_dense", "item", "nonzero", "is_nonzero", "equal", "unique_dim")
 
@@ -144,3 +144,12 @@ def fake_graphs() -> Iterator[FakeGraphs]:
         patch.setattr(graph, "new_pool", lambda: None)
         patch.setattr(choose, "graph_obstacle", lambda job: obstacle(job.problem))
         yield fake
+
+
+@pytest.fixture(name="graphs")
+def fresh_graphs() -> Iterator[FakeGraphs]:
+    """Fake graphs, with no recording kept from before or for after."""
+    runners.recorded.clear()
+    with fake_graphs() as fake:
+        yield fake
+    runners.recorded.clear()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from threading import Barrier, Thread
 
 import pytest
@@ -11,26 +10,17 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 import vml_fast as vf
-from tests.runtime.fake_graph import FakeGraphs, fake_graphs
+from tests.runtime.fake_graph import FakeGraphs, fake_graphs, fresh_graphs  # noqa: F401
 from tests.runtime.networks import SHAPE, small_denoiser
 from vml_fast.errors import BackendUnavailable
 from vml_fast.operators import Inpainting, LinearMap, MatrixOperator, SuperResolution, task
 from vml_fast.operators.base import LinearOperator
-from vml_fast.runtime import runners
 
 STEPS = {"steps": 4, "inner_steps": 3}
 TASKS = (
     "random70", "denoise", "sr2", "colorize", "deblur-motion", "deblur-gauss", "sr4-bicubic",
     "walsh-hadamard",
 )  # fmt: skip
-
-
-@pytest.fixture
-def graphs() -> Iterator[FakeGraphs]:
-    runners.recorded.clear()
-    with fake_graphs() as fake:
-        yield fake
-    runners.recorded.clear()
 
 
 def images(batch: int = 2, shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> Tensor:

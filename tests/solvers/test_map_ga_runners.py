@@ -5,13 +5,13 @@ from __future__ import annotations
 import gc
 import itertools
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
-from tests.runtime.fake_graph import FakeGraphs, fake_graphs
+from tests.runtime.fake_graph import FakeGraphs, fake_graphs, fresh_graphs  # noqa: F401
 from tests.runtime.networks import small_denoiser
 from vml_fast import MAPGA, Result
 from vml_fast.denoisers import EDMDenoiser
@@ -52,14 +52,6 @@ def solve(
     settings = {"noise_std": NOISE, "steps": 4, "inner_steps": 3, "pigdm_steps": 2} | settings
     solver = MAPGA(denoiser, operator, consistency=model, sigma_eps=0.002, **settings)
     return solver.solve(operator(images), condition={"labels": torch.tensor([0, 1, 2])})
-
-
-@pytest.fixture
-def graphs() -> Iterator[FakeGraphs]:
-    runners.recorded.clear()
-    with fake_graphs() as fake:
-        yield fake
-    runners.recorded.clear()
 
 
 @pytest.mark.parametrize("use_prior", [True, False])
