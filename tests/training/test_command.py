@@ -84,7 +84,7 @@ REFUSED = {
         ["--heldout-fraction", 0.05, "--ema-width", 9], "--ema-width must be in",
     ),
     "prior before the split": (["--heldout-fraction", 0.05, "--init", "no"], "--init must be"),
-    "prior without a name": (["--init", ""], "--init must be a prior folder"),
+    "prior without a name": (["--init", ""], "--init must be a prior that can be read, got ''"),
     "resuming before the split": (
         ["--heldout-fraction", 0.05, "--resume"], "--out must hold a checkpoint",
     ),

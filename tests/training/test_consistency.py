@@ -271,7 +271,7 @@ def test_a_finished_distillation_is_installed_with_its_card(
     teacher,
     monkeypatch,
 ):
-    monkeypatch.setattr(emoji64_consistency, "EMBEDDED", tmp_path / "priors")
+    monkeypatch.setattr(emoji64_consistency, "PRIORS", tmp_path / "priors")
     with pytest.raises(InputError, match="out must hold a finished run to install"):
         emoji64_consistency.install(tmp_path / "run")
     run = distiller(folder, tmp_path / "run", teacher)

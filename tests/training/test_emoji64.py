@@ -5,7 +5,7 @@ from PIL import Image
 pytest.importorskip("diffusers")
 
 from vml_fast.errors import InputError
-from vml_fast.training import emoji64, prior_folder, train
+from vml_fast.training import emoji64, train
 from vml_fast.training.data import load_image_folder
 from vml_fast.training.settings import TrainingSettings
 
@@ -19,8 +19,7 @@ def data(tmp_path, monkeypatch):
     """A folder of emoji-named pictures; the package's own folders are replaced by empty ones."""
     monkeypatch.setattr(emoji64, "SETTINGS", TINY)
     monkeypatch.setattr(emoji64, "HELDOUT_IMAGES", tmp_path / "heldout")
-    for module in (emoji64, prior_folder):
-        monkeypatch.setattr(module, "EMBEDDED", tmp_path / "priors")
+    monkeypatch.setattr(emoji64, "PRIORS", tmp_path / "priors")
     monkeypatch.setattr(train, "SAMPLES", 1)
     generator = np.random.default_rng(0)
     folder = tmp_path / "data"
@@ -56,5 +55,5 @@ def test_install_writes_prior_card_and_heldout_images(data, tmp_path):
 
 
 def test_install_without_a_run_is_refused(data, tmp_path):
-    with pytest.raises(InputError, match="init must be a prior folder"):
+    with pytest.raises(InputError, match="init must be a prior that can be read"):
         emoji64.install(tmp_path / "nothing", data, load_image_folder(data, 8))

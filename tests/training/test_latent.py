@@ -202,7 +202,7 @@ def test_the_command_trains_both_halves_and_says_what_is_wrong(folder, tmp_path)
 
 
 def test_a_finished_run_is_installed(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(emoji64_latent, "EMBEDDED", tmp_path / "priors")
+    monkeypatch.setattr(emoji64_latent, "PRIORS", tmp_path / "priors")
     with pytest.raises(InputError, match="must hold a finished run"):
         emoji64_latent.install(tmp_path / "run")
     train_latent_prior(folder, tmp_path / "run", SETTINGS, **OPTIONS)

@@ -113,6 +113,17 @@ def test_init_starts_from_the_weights_of_a_prior(folder, tmp_path):
         )
 
 
+def test_init_finds_a_prior_as_load_denoiser_does(folder, tmp_path, monkeypatch):
+    first = trainer(folder, tmp_path / "emoji64")
+    first.run()
+    network, _ = load_prior(str(tmp_path / "emoji64"))  # a run folder stands for its prior
+    for name, weight in first.averaged_network.named_parameters():
+        assert torch.equal(weight, dict(network.named_parameters())[name])
+    monkeypatch.chdir(tmp_path)
+    assert load_prior("emoji64")[1].image_shape == [3, 64, 64], "the embedded one comes first"
+    assert load_prior("./emoji64")[1].image_shape == [3, 8, 8]
+
+
 def test_run_folder_is_not_overwritten_nor_resumed_with_other_settings(folder, tmp_path):
     trainer(folder, tmp_path).run()
     with pytest.raises(InputError, match="out must not hold a run"):
@@ -193,7 +204,7 @@ def test_bad_settings_are_refused(change, message, folder, tmp_path):
 
 def test_bad_options_are_refused(folder, tmp_path):
     for options, message in [
-        ({"init": "nothing"}, "init must be a prior folder .* got nothing"),
+        ({"init": "nothing"}, "init must be a prior that can be read, got 'nothing' .*emoji64"),
         ({"snapshot_minutes": 0}, "snapshot_minutes must be positive"),
         ({"device": "abacus"}, "device is 'abacus'; it must be auto, cpu, cuda"),
     ]:

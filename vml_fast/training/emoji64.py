@@ -17,13 +17,14 @@ from pathlib import Path
 
 import torch
 
+from vml_fast.denoisers.loading import PRIORS
 from vml_fast.errors import InputError
 from vml_fast.training.card import model_card
 from vml_fast.training.checkpoint import write_text
 from vml_fast.training.data import ImageFolder, load_image_folder
 from vml_fast.training.heldout import level_table, nearest_distance
 from vml_fast.training.loss import PreconditionedNetwork
-from vml_fast.training.prior_folder import EMBEDDED, load_prior, save_prior
+from vml_fast.training.prior_folder import load_prior, save_prior
 from vml_fast.training.run_folder import PRIOR, SUMMARY, read_log
 from vml_fast.training.settings import TrainingSettings
 from vml_fast.training.split import Split, group_images, split_groups
@@ -103,7 +104,7 @@ def float16_drift(run: Path, images: torch.Tensor) -> dict[str, float]:
     """RMS difference between the installed (float16) and the run's (float32) denoiser, by level."""
     full, half = (
         PreconditionedNetwork(network, record.sigma_data, record.noise_scale).eval()
-        for network, record in (load_prior(str(run / PRIOR)), load_prior(str(EMBEDDED / NAME)))
+        for network, record in (load_prior(str(run / PRIOR)), load_prior(str(PRIORS / NAME)))
     )
     return level_table(half, images, SETTINGS.seed, full)
 
@@ -111,7 +112,7 @@ def float16_drift(run: Path, images: torch.Tensor) -> dict[str, float]:
 def install_heldout(folder: ImageFolder, split: Split, data: Path) -> None:
     """Write the list of held-out files, and the images of it that carry no skin tone."""
     names = sorted(folder.names[index] for group in split.heldout for index in group)
-    write_text(EMBEDDED / NAME / "heldout.txt", "\n".join(names) + "\n")
+    write_text(PRIORS / NAME / "heldout.txt", "\n".join(names) + "\n")
     write_text(HELDOUT_IMAGES / "NOTICE", NOTICE)
     for name in names:
         if not SKIN_TONE.search(name):
@@ -130,7 +131,7 @@ def install(run: Path, data: Path, folder: ImageFolder) -> None:
         InputError: ``run`` holds no snapshot.
     """
     network, record = load_prior(str(run / PRIOR))
-    save_prior(network, record, EMBEDDED / NAME, torch.float16)
+    save_prior(network, record, PRIORS / NAME, torch.float16)
     split = split_of(folder)
     install_heldout(folder, split, data)
     summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
@@ -138,7 +139,7 @@ def install(run: Path, data: Path, folder: ImageFolder) -> None:
         images = folder.images[[group[0] for group in split.heldout]]
         summary["float16_drift"] = float16_drift(run, images)
     card = model_card(NAME, about(folder, split), summary, read_log(run))
-    write_text(EMBEDDED / NAME / "README.md", card)
+    write_text(PRIORS / NAME / "README.md", card)
 
 
 def main() -> None:

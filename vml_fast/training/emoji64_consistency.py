@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from vml_fast.denoisers.loading import PRIORS
 from vml_fast.errors import InputError
 from vml_fast.training import emoji64
 from vml_fast.training.card import model_card
@@ -22,7 +23,7 @@ from vml_fast.training.checkpoint import replace_file, write_text
 from vml_fast.training.data import load_image_folder
 from vml_fast.training.distill import ConsistencySettings, ConsistencyTrainer
 from vml_fast.training.model_folder import CONFIG, WEIGHTS
-from vml_fast.training.prior_folder import DENOISER, EMBEDDED
+from vml_fast.training.prior_folder import DENOISER
 from vml_fast.training.run_folder import PRIOR_FLOAT16, SUMMARY, read_log
 
 NAME = "emoji64-consistency"
@@ -62,7 +63,7 @@ def install(run: Path) -> None:
     Raises:
         InputError: ``run`` holds none.
     """
-    source, target = run / PRIOR_FLOAT16, EMBEDDED / NAME
+    source, target = run / PRIOR_FLOAT16, PRIORS / NAME
     if not (source / WEIGHTS).is_file():
         raise InputError(f"out must hold a finished run to install, got {run}")
     summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))

@@ -13,6 +13,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from vml_fast.denoisers.loading import PRIORS
 from vml_fast.errors import InputError
 from vml_fast.evaluation.files import Kind, inspect
 from vml_fast.training import emoji64
@@ -21,7 +22,7 @@ from vml_fast.training.data import load_image_folder
 from vml_fast.training.latent import train_latent_prior
 from vml_fast.training.latent_card import latent_card
 from vml_fast.training.latent_settings import latent_settings
-from vml_fast.training.prior_folder import DENOISER, EMBEDDED
+from vml_fast.training.prior_folder import DENOISER
 from vml_fast.training.run_folder import PRIOR_FLOAT16, SUMMARY, read_log
 
 NAME = "emoji64-latent"
@@ -55,7 +56,7 @@ def install(run: Path) -> None:
     stored = run / PRIOR_FLOAT16
     if inspect(stored / DENOISER, "out") is not Kind.FILE:
         raise InputError(f"out must hold a finished run to install, got {run}")
-    place = EMBEDDED / NAME
+    place = PRIORS / NAME
     shutil.copytree(stored, place, dirs_exist_ok=True)
     summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
     write_text(place / "README.md", latent_card(NAME, summary, read_log(run), ABOUT))

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import torch
 
+from vml_fast.denoisers.loading import find_prior
 from vml_fast.denoisers.unshuffle import PixelUnshuffled
 from vml_fast.errors import InputError, require
-from vml_fast.evaluation.files import Kind, inspect
 from vml_fast.training.checkpoint import write_text
-from vml_fast.training.model_folder import CONFIG, save_model
+from vml_fast.training.model_folder import save_model
 
 DENOISER = "denoiser.json"
-EMBEDDED = Path(__file__).parents[1] / "denoisers" / "priors"
 
 
 @dataclass(frozen=True)
@@ -61,39 +60,28 @@ def save_prior(
     write_text(folder / DENOISER, json.dumps(asdict(record), indent=2) + "\n")
 
 
-def prior_path(name: str) -> Path:
-    """Folder of a prior that is given as a path or as the name of an embedded one.
-
-    Raises:
-        InputError: neither exists.
-    """
-    for folder in (Path(name), EMBEDDED / name) if name else ():
-        if inspect(folder / CONFIG, "init") is Kind.FILE:
-            return folder
-    embedded = sorted(path.parent.name for path in EMBEDDED.glob(f"*/{CONFIG}"))
-    raise InputError(
-        f"init must be a prior folder (with {CONFIG}) or an embedded prior "
-        f"({', '.join(embedded) or 'none'}), got {name}"
-    )
-
-
 def load_prior(name: str) -> tuple[PixelUnshuffled, DenoiserRecord]:
     """Read what `save_prior` wrote, the weights in float32.
+
+    Args:
+        name: an embedded prior, its folder, or a run folder; see `find_prior`.
 
     Raises:
         InputError: there is no such prior, or it is not one that `save_prior` wrote.
         MissingExtra: diffusers is not installed.
     """
-    folder = prior_path(name)
     unet_class = require("diffusers", "diffusers").UNet2DModel
     try:
+        folder = find_prior(name)
         record = DenoiserRecord(**json.loads((folder / DENOISER).read_text(encoding="utf-8")))
         unet = unet_class.from_pretrained(
             str(folder), torch_dtype=torch.float32, low_cpu_mem_usage=False, local_files_only=True
         )
         record.check()
     except (OSError, TypeError, ValueError, RuntimeError) as error:  # too deep JSON among them
-        raise InputError(f"init must be a prior that can be read, got {name} ({error})") from error
+        raise InputError(
+            f"init must be a prior that can be read, got {name!r} ({error})"
+        ) from error
     if record.kind != "edm":
         raise InputError(f"init must be a prior of kind edm, got {name} of kind {record.kind}")
     return PixelUnshuffled(unet, record.pixel_unshuffle), record
