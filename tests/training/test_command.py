@@ -78,6 +78,10 @@ REFUSED = {
     "mean that is no number": (["--noise-mean", "nan"], "--noise-mean must be in [-10, 10]"),
     "mean that overflows": (["--noise-mean", "1e9"], "--noise-mean must be in [-10, 10]"),
     "spread that overflows": (["--noise-std", "100"], "--noise-std must be at most 5, got 100"),
+    "attention at no side": (["--attention", 3], "--attention must be among [4], got [3]"),
+    "width before the pictures are read": (
+        ["--data", "nowhere", "--channels", 20], "--channels must be positive multiples of 16",
+    ),
     "images of a huge side": (["--size", 80_000], "--size must be in 1…7071, got 80000"),
     "nothing held out": (["--heldout-fraction", 0.05], "0 holds out nothing"),
     "width before the split": (

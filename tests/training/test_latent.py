@@ -161,6 +161,13 @@ def test_bad_settings_get_one_sentence(change, words):
         latent_settings(TINY, **change)
 
 
+def test_the_denoisers_sizes_are_those_of_the_latents():
+    image = TrainingSettings(size=64, steps=10, channels=(96, 144), attention=(8,))
+    assert latent_settings(image).autoencoder.latent_side == 16
+    with pytest.raises(InputError, match=r"attention must be among \[16, 8\], got \[32\]"):
+        latent_settings(replace(image, attention=(32,)))
+
+
 def test_a_run_folder_is_neither_overwritten_nor_resumed_from_nothing(folder, tmp_path):
     train_latent_prior(folder, tmp_path, SETTINGS, **OPTIONS)
     with pytest.raises(InputError, match="out must not hold a run unless it is resumed"):
@@ -189,13 +196,14 @@ def test_the_command_trains_both_halves_and_says_what_is_wrong(folder, tmp_path)
         (["--autoencoder-share", 0], "--autoencoder-share must be in (0, 1)"),
         (["--autoencoder-channels", "a"], "--autoencoder-channels must be whole numbers"),
         (["--init", "emoji64"], "--latent must be given without"),
+        (["--attention", 8], "--attention must be among [4], got [8]"),
         (["--resume"], "--out must hold a checkpoint"),
     ):
         result = invoke(*more)
         assert (result.exit_code, result.stderr.count("\n")) == (2, 1), result.output
         assert message in result.stderr
         assert not out.exists()
-    result = invoke()
+    result = invoke("--attention", 4)
     assert result.exit_code == 0, result.output
     assert "trained for 3 steps" in result.output
     assert load_denoiser(out / "prior").latent_shape == (8, 4, 4)

@@ -14,6 +14,7 @@ from vml_fast.training import run_folder, train
 from vml_fast.training.data import ImageFolder
 from vml_fast.training.ema import PowerEMA, power_exponent
 from vml_fast.training.heldout import level_table, psnr
+from vml_fast.training.precision import use_bf16
 from vml_fast.training.prior_folder import load_prior
 from vml_fast.training.schedule import learning_rate, progress
 from vml_fast.training.settings import TrainingSettings
@@ -200,6 +201,17 @@ def test_heldout_error_of_the_noisy_image_is_sigma():
 def test_bad_settings_are_refused(change, message, folder, tmp_path):
     with pytest.raises(InputError, match=message):
         trainer(folder, tmp_path, replace(TINY, **change))
+
+
+def test_bfloat16_is_chosen_where_the_hardware_has_it_and_not_an_emulation(monkeypatch):
+    def is_bf16_supported(including_emulation=True):
+        return including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_bf16_supported)
+    assert not use_bf16("auto", torch.device("cuda"))
+    for capability in ("amx_bf16", "avx512_bf16", "avx2"):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda name=capability: {name: True})
+        assert use_bf16("auto", torch.device("cpu")) == (capability != "avx2")
 
 
 def test_bad_options_are_refused(folder, tmp_path):

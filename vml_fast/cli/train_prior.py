@@ -217,6 +217,8 @@ def train_prior(
         else:
             check_run_folder(out, resume)
             settings = TrainingSettings(**common)
+            if init is None:
+                settings.check_network()
             run = Trainer(load_image_folder(data, size), out, settings, init=init, **running).run
     try:
         with naming_options():

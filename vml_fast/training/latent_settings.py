@@ -29,6 +29,7 @@ class AutoencoderSettings(TrainingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.check_network()
         if type(self.latent_channels) is not int or self.latent_channels < 1:
             raise InputError(
                 f"latent_channels must be a whole number of at least 1, got {self.latent_channels}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from vml_fast.denoisers.precision import has_fast_bfloat16
 from vml_fast.errors import InputError
 
 
@@ -15,8 +16,4 @@ def use_bf16(precision: str, device: torch.device) -> bool:
     """
     if precision not in ("auto", "float32", "bf16"):
         raise InputError(f"precision must be auto, float32 or bf16, got {precision!r}")
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return has_fast_bfloat16(device) if precision == "auto" else precision == "bf16"

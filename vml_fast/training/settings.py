@@ -92,5 +92,14 @@ class TrainingSettings:
             raise InputError(f"heldout_fraction must be in [0, 1), got {self.heldout_fraction}")
         if self.decay not in ("cosine", "linear"):
             raise InputError(f"decay must be cosine or linear, got {self.decay!r}")
-        check_architecture(self.size, self.channels, self.layers, self.attention, self.unshuffle)
         compile_pattern(self.group_pattern)
+
+    def check_network(self) -> None:
+        """Check that these are the sizes of a network of images.
+
+        A run that takes its network from a prior, or trains one of latents, has other sizes.
+
+        Raises:
+            InputError: they do not fit.
+        """
+        check_architecture(self.size, self.channels, self.layers, self.attention, self.unshuffle)
