@@ -19,6 +19,11 @@ from vml_fast.evaluation.figures import write_figure
 from vml_fast.evaluation.files import check_writable, write_json, write_whole
 from vml_fast.evaluation.heldout import heldout_emoji
 from vml_fast.evaluation.studies import latent, scaling, tau, toy, traces
+from vml_fast.evaluation.studies.latent_figure import latent_figure
+from vml_fast.evaluation.studies.scaling_figure import scaling_figure
+from vml_fast.evaluation.studies.tau_figure import tau_figure
+from vml_fast.evaluation.studies.toy_figure import toy_figure
+from vml_fast.evaluation.studies.traces_figure import traces_figure
 from vml_fast.evaluation.tables import markdown
 from vml_fast.solvers.checks import check_count
 
@@ -56,7 +61,7 @@ def run_toy(output: Path, samples: int, noise_std: float, seed: int) -> None:
         "scores": {name: asdict(one) for name, one in found.items()},
     }
     title = f"2-D mixture, σ_y = {noise_std:g}, {samples} samples of each method"
-    _write(output, "toy", title, header, rows, record, toy.toy_figure(problem, drawn, found))
+    _write(output, "toy", title, header, rows, record, toy_figure(problem, drawn, found))
 
 
 def run_traces(output: Path, samples: int, side: int) -> None:
@@ -90,7 +95,7 @@ def run_traces(output: Path, samples: int, side: int) -> None:
         }
         for problem, (runs, scores) in zip(problems, (first, second), strict=True)
     }
-    figure = traces.traces_figure(problems, [first[0], second[0]], found)
+    figure = traces_figure(problems, [first[0], second[0]], found)
     _write(output, "traces", "What the dropped traces change", header, rows, record, figure)
 
 
@@ -122,7 +127,7 @@ def run_scaling(output: Path, images: int) -> None:
         "costs": [asdict(one) | {"pays_after": min(one.pays_after, 1e9)} for one in spent],
     }
     title = "Preconditioners on blurs of growing width"
-    figure = scaling.scaling_figure(found, spent)
+    figure = scaling_figure(found, spent)
     _write(output, "scaling", title, header, rows, record, figure)
 
 
@@ -152,7 +157,7 @@ def run_tau(output: Path, images: int) -> None:
         "growth": growth,
     }
     title = "Noisy data: where to stop, and the step size that diverges"
-    _write(output, "tau", title, header, rows, record, tau.tau_figure(found, trial))
+    _write(output, "tau", title, header, rows, record, tau_figure(found, trial))
 
 
 def run_latent(output: Path, prior: str, images: int, pixels: str) -> None:
@@ -202,7 +207,7 @@ def run_latent(output: Path, prior: str, images: int, pixels: str) -> None:
         "outcomes": [asdict(one) for one in found],
     }
     title = f"VML-MAP in latent space, {images} held-out emoji, noiseless"
-    _write(output, "latent", title, header, rows, record, latent.latent_figure(found, shown))
+    _write(output, "latent", title, header, rows, record, latent_figure(found, shown))
 
 
 def _prepare(output: Path) -> None:

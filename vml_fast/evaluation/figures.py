@@ -117,7 +117,7 @@ def noise_level_figure(
         title: above all.
         thumbnails: how many of the denoised images to show.
     """
-    shown = _spread(len(sigmas), thumbnails)
+    shown = _evenly(len(sigmas), thumbnails)
     figure = new_figure(max(len(shown), 5) * 1.05 + 0.4, 4.2, title)
     outline = figure.add_gridspec(2, 1, height_ratios=(1, 2.4))
     cells = outline[0].subgridspec(1, len(shown), wspace=0.04)
@@ -161,6 +161,17 @@ def new_figure(width: float, height: float, title: str) -> Figure:
         # A file's name may hold a dollar sign, which is no mathematics.
         figure.suptitle(title, fontsize=8, color=INK, parse_math=False)
     return figure
+
+
+def finish_axes(axes: Axes, size: float = 6.5) -> None:
+    """The style of a chart: small ticks, and a frame at the left and below only.
+
+    Args:
+        axes: the chart.
+        size: of the tick labels, in points.
+    """
+    axes.tick_params(which="both", labelsize=size, colors=INK)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _row_inches(row: Sequence[Panel | None]) -> float:
@@ -213,11 +224,10 @@ def _draw_residuals(
     axes.invert_xaxis()
     axes.set_xlabel("noise level σ (the run goes from left to right)", fontsize=8, color=INK)
     axes.set_ylabel("residual", fontsize=8, color=INK)
-    axes.tick_params(which="both", labelsize=7, colors=INK)
-    axes.spines[["top", "right"]].set_visible(False)
+    finish_axes(axes, 7)
     axes.legend(fontsize=7, frameon=False)
 
 
-def _spread(count: int, wanted: int) -> list[int]:
+def _evenly(count: int, wanted: int) -> list[int]:
     """Indices of at most `wanted` of `count` levels, evenly spread, first and last included."""
     return sorted({round(float(i)) for i in np.linspace(0, count - 1, min(count, wanted))})

@@ -14,6 +14,7 @@ from tests.cli.conftest import run
 from vml_fast.cli import priors as priors_of_options
 from vml_fast.denoisers import Autoencoder, EDMDenoiser, LatentDenoiser
 from vml_fast.evaluation.studies import latent
+from vml_fast.evaluation.studies.latent_figure import latent_figure
 
 
 class Halves:
@@ -54,7 +55,7 @@ def test_every_form_is_measured_plain_and_projected(monkeypatch):
         by_name[latent.CEILING].mean("psnr"), abs=0.01
     )
     assert shown[0].pictures.keys() == {"truth", "H⁺ y", *by_name}
-    figure = latent.latent_figure(found, shown)
+    figure = latent_figure(found, shown)
     texts = {text.get_text() for axes in figure.axes for text in axes.get_yticklabels()}
     assert {outcome.name for outcome in found} <= texts
 

@@ -8,6 +8,9 @@ import torch
 from tests.cli.conftest import run
 from vml_fast.evaluation.studies import scaling, tau, traces
 from vml_fast.evaluation.studies.priors import smooth_prior
+from vml_fast.evaluation.studies.scaling_figure import scaling_figure
+from vml_fast.evaluation.studies.tau_figure import tau_figure
+from vml_fast.evaluation.studies.traces_figure import traces_figure
 from vml_fast.objective import vml, vml_simplified
 
 
@@ -22,7 +25,7 @@ def test_the_traces_fade_below_the_noise():
     assert shares[min(shares)] < 1e-2
     assert scores["drop"]["switched"] == 0.0
     assert set(runs["drop"].shares) == {0.0}
-    figure = traces.traces_figure([problem], [runs], [scores])
+    figure = traces_figure([problem], [runs], [scores])
     assert len(figure.axes) == 3
 
 
@@ -71,7 +74,7 @@ def test_the_noise_aware_form_needs_no_decomposition_and_no_good_condition():
     assert wide["noise_aware by CG"].error == pytest.approx(wide["noise_aware"].error, rel=1e-3)
     spent = scaling.costs((8,), repeats=1)
     assert [one.operator for one in spent] == ["separable blur", "dense matrix"]
-    assert len(scaling.scaling_figure(found, spent).axes) == 2
+    assert len(scaling_figure(found, spent).axes) == 2
 
 
 def test_a_decomposition_pays_after_its_set_up_over_the_gain():
@@ -96,7 +99,7 @@ def test_the_sweep_is_over_both_forms():
         (0.0, False), (0.0, True), (1.0, False), (1.0, True),
     ]  # fmt: skip
     trial = tau.artifacts(prior, steps=4, inner_steps=1)
-    assert len(tau.tau_figure(found, trial).axes) == 7
+    assert len(tau_figure(found, trial).axes) == 7
 
 
 def test_the_commands_write_their_files(monkeypatch, tmp_path):

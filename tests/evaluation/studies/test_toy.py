@@ -11,6 +11,7 @@ from vml_fast.denoisers.mixture import GaussianMixture
 from vml_fast.evaluation.studies import toy
 from vml_fast.evaluation.studies.flow import FlowEnd
 from vml_fast.evaluation.studies.samples import score
+from vml_fast.evaluation.studies.toy_figure import toy_figure
 
 F64 = torch.float64
 
@@ -80,7 +81,7 @@ def test_vml_map_lands_on_modes_and_a_sampler_does_not():
 def test_the_figure_has_a_panel_per_method():
     problem = toy.make_toy()
     samples = toy.draw_all(problem, 8, methods=["ddrm"])
-    figure = toy.toy_figure(problem, samples, toy.scores(problem, samples))
+    figure = toy_figure(problem, samples, toy.scores(problem, samples))
     titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_visible()]
     assert titles == [toy.EXACT, "ddrm"]
 

@@ -10,7 +10,7 @@ from vml_fast.evaluation.comparison.cell_runner import DIRECTIONS, CellRunner
 from vml_fast.evaluation.comparison.cells import INTERPOLATIONS
 from vml_fast.evaluation.comparison.results import PER_IMAGE, Done, Group, group_title, rows_of
 from vml_fast.evaluation.comparison.store import Store
-from vml_fast.evaluation.figures import INK, MUTED, Panel, image_grid, new_figure
+from vml_fast.evaluation.figures import INK, MUTED, Panel, finish_axes, image_grid, new_figure
 from vml_fast.evaluation.measurements import measurement_pictures
 
 if TYPE_CHECKING:
@@ -148,8 +148,7 @@ def _draw_task(axes: Axes, ones: Sequence[Done], metric: str, labels: Sequence[s
     axes.set_xticks(budgets, [f"{budget:,}" for budget in budgets])
     axes.set_xticks([], minor=True)
     axes.set_xlabel("network passes per image", fontsize=7, color=INK)
-    axes.tick_params(which="both", labelsize=6.5, colors=INK)
-    axes.spines[["top", "right"]].set_visible(False)
+    finish_axes(axes)
 
 
 def pareto_front(

@@ -9,13 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vml_fast.denoisers import GaussianMixtureDenoiser
+from vml_fast.evaluation.comparison.dataset import spread
 from vml_fast.evaluation.heldout import heldout_emoji
 
 
 def small_emoji(side: int, count: int) -> Tensor:
     """Held-out emoji in gray, (count, 1, side, side) float64, spread evenly over their names."""
     names, images = heldout_emoji()
-    rows = [i * len(names) // count for i in range(count)]
+    rows = spread(len(names), count)
     return F.avg_pool2d(images[rows].mean(dim=1, keepdim=True), 64 // side).double()
 
 
