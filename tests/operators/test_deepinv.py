@@ -7,12 +7,10 @@ import torch
 from torch import Tensor
 
 from tests.operators.problems import SVD_OPERATORS, assert_close, images, measurements
+from tests.peers.deepinv_import import deepinv_or_skip
 from vml_fast.operators import SVDOperator
 
-try:
-    import deepinv
-except Exception as error:  # its torchvision may be there and still not load beside this torch
-    pytest.skip(f"deepinv cannot be imported: {error}", allow_module_level=True)
+deepinv = deepinv_or_skip()
 
 
 def _adapter(H: SVDOperator) -> object:
