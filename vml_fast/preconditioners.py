@@ -65,7 +65,7 @@ def check_prior_weight(weight: float | str) -> float | str:
     """The weight itself, or one sentence on its range."""
     if isinstance(weight, str) and weight == "auto":
         return weight
-    if not isinstance(weight, Real) or not 0.0 <= float(weight) <= 1.0:
+    if isinstance(weight, bool) or not isinstance(weight, Real) or not 0.0 <= float(weight) <= 1.0:
         raise InputError(f"prior_weight is {weight!r}; it must be 'auto' or a number in [0, 1].")
     return float(weight)
 

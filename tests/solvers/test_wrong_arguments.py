@@ -22,6 +22,22 @@ WRONG = {
     "weight per pixel": ({"prior_weight": torch.ones(3)}, r"prior_weight is tensor\(.*"),
     "no step": ({"step_size": None}, r"step_size is None; allowed: a number in \(0, inf\)"),
     "step in words": ({"step_size": "a"}, "step_size is 'a'; allowed: a number"),
+    "step as flag": ({"step_size": True}, "step_size is True; allowed: a number"),
+    "weight as flag": ({"prior_weight": True}, "prior_weight is True; it must be 'auto' or a"),
+    "projection in words": (
+        {"final_projection": "no"},
+        "final_projection is 'no'; allowed: True or False",
+    ),
+    "prior in words": (
+        {"method": "map-ga-d", "use_prior": "no"},
+        "use_prior is 'no'; allowed: True or False",
+    ),
+    "condition as list": ({"condition": [5]}, "condition is a list; it must be a dictionary"),
+    "callback as number": ({"callback": 5}, "callback is a int; it must be a function"),
+    "batch in words": (
+        {"max_batch": "x"},
+        "max_batch is 'x'; it must be a whole number .* 'auto' or None",
+    ),
     "steps in between": ({"steps": np.float64(3)}, "steps is .*; it must be a whole number"),
     "form as list": ({"preconditioner": ["auto"]}, "preconditioner is .*; it must be None"),
     "endless noise": ({"noise_std": 1e200}, r"noise_std is 1e\+200; it must be at most 1e\+06"),
@@ -54,6 +70,21 @@ def test_counts_of_numpy_are_whole_numbers():
     )
     assert (solver.steps, solver.inner_steps) == (3, 2)
     assert type(solver.steps) is int
+
+
+def test_the_steps_of_a_schedule_are_counted():
+    setting = problem()
+    solver = VMLMAP(setting.denoiser, setting.operator, steps=7, schedule=[1.0, 0.5])
+    assert solver.steps == 2
+
+
+def test_map_ga_takes_a_schedule_below_its_own_end():
+    setting = problem(noise_std=0.1)
+    result = restore(
+        setting.y, setting.operator, setting.denoiser, method="map-ga-d-np", noise_std=0.1,
+        schedule=[0.001], inner_steps=1, pigdm_steps=2,
+    )  # fmt: skip
+    assert torch.isfinite(result.image).all()
 
 
 @pytest.mark.parametrize("entry", [float("nan"), float("inf")])

@@ -20,7 +20,7 @@ from vml_fast.denoisers.diffusers_blocks import SelfAttention, fuse_blocks, is_u
 from vml_fast.denoisers.fused_norm import FusedNorm, is_group_norm, is_silu
 from vml_fast.denoisers.precision import network_dtype
 from vml_fast.denoisers.unshuffle import PixelUnshuffled
-from vml_fast.errors import InputError
+from vml_fast.errors import InputError, one_line
 from vml_fast.ops import resolve
 
 _LAYERS = (
@@ -203,10 +203,9 @@ def _defer_norms(network: nn.Module, backend: str, trial: Callable[[], None]) ->
     try:
         fusible = followed(left, trial)
     except Exception as error:  # any of the network's own
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         warnings.warn(
             f"the network {type(network).__name__} could not be tried for what can be fused, "
-            f"give its keywords as condition={{...}}: {reason}",
+            f"give its keywords as condition={{...}}: {one_line(error)}",
             stacklevel=3,
         )
     _replace(network, fusible.__contains__, lambda norm: DeferredNorm(norm, backend))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from vml_fast.denoisers.base import checked_image_shape
-from vml_fast.errors import InputError
+from vml_fast.errors import InputError, one_line
 
 
 class Autoencoder(nn.Module):
@@ -95,9 +95,8 @@ class Autoencoder(nn.Module):
             z = self.encode(blank)
             found = tuple(self.decode(z).shape[1:])
         except (RuntimeError, ValueError, AttributeError, TypeError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
             raise InputError(
-                f"autoencoder must take images of shape {self.image_shape}: {reason}"
+                f"autoencoder must take images of shape {self.image_shape}: {one_line(error)}"
             ) from None
         if found != self.image_shape:
             raise InputError(

@@ -49,6 +49,7 @@ def number(
     left, right = "(" if low_open else "[", ")" if high_open else "]"
     if (
         not isinstance(value, Real)
+        or isinstance(value, bool)
         or not math.isfinite(value)
         or not low <= float(value) <= high
         or (low_open and float(value) == low)
@@ -58,6 +59,13 @@ def number(
             f"{name} is {value!r}; allowed: a number in {left}{low:g}, {high:g}{right}"
         )
     return float(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return `value`, which must be True or False: a word would count as True."""
+    if not isinstance(value, bool):
+        raise InputError(f"{name} is {value!r}; allowed: True or False")
+    return value
 
 
 def tolerance(value: Any) -> float:

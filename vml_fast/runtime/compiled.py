@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vml_fast.errors import BackendUnavailable
+from vml_fast.errors import BackendUnavailable, one_line
 from vml_fast.runtime.cache import SharedCache
 from vml_fast.runtime.network import Denoiser, Network, check_output, raw_output
 
@@ -140,7 +140,7 @@ class CompiledNetwork(Network):
 
     def _give_up(self, error: Exception) -> None:
         """Run as it is from here on, with a warning, or raise."""
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = one_line(error)
         if self.insist:
             raise BackendUnavailable(f"torch cannot compile the network: {reason}") from error
         warnings.warn(f"the network is not compiled: {reason}", stacklevel=3)

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from vml_fast.errors import BackendUnavailable
+from vml_fast.errors import BackendUnavailable, one_line
 from vml_fast.runtime.bracket import Bracket
 from vml_fast.runtime.eager import EagerRunner
 from vml_fast.runtime.fused import make_bracket
@@ -50,8 +50,7 @@ def record(function: Callable[[], T], pool: Any) -> tuple[Callable[[], None], T]
         with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
             result = function()
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise BackendUnavailable(f"the inner step cannot be recorded: {reason}") from error
+        raise BackendUnavailable(f"the inner step cannot be recorded: {one_line(error)}") from error
     return graph.replay, result
 
 

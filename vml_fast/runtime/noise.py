@@ -19,7 +19,11 @@ class Noise:
     Args:
         seed: an int for all samples, or (B,) integers.
         sample_index: (B,) integers, by default 0 ... B-1; a slice of a run keeps its own.
-        like: (B, C, H, W) tensor with the shape, dtype and device of the noise.
+        shape: (B, C, H, W) of the noise.
+        like: a tensor with the dtype and device of the noise.
+
+    Raises:
+        InputError: `seed` or `sample_index` is no whole number, or not B of them.
     """
 
     def __init__(

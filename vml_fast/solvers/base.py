@@ -27,9 +27,11 @@ from vml_fast.solvers.checks import (
     check_count,
     check_denoiser,
     check_image_shape,
+    check_max_batch,
     check_measurement,
     check_noise_std,
     check_operator,
+    check_solve_options,
 )
 from vml_fast.solvers.result import Callback, Result
 from vml_fast.solvers.run import Run, Watch, joined, merged_trace
@@ -77,6 +79,8 @@ class Solver(ABC):
         self.noise_std = noise_std
         self.steps = check_count("steps", steps, 1)
         self.schedule = self._levels(schedule)
+        if schedule is not None:
+            self.steps = len(self.schedule)
         self.backend = check_backend(backend)
 
     def solve(
@@ -124,6 +128,7 @@ class Solver(ABC):
             BackendUnavailable: the solver's backend was named and cannot run here.
         """
         start = time.perf_counter()
+        check_solve_options(condition, callback)
         operator = self._same_structure(operator)
         give = back_to(y)
         y = check_measurement(y, operator)
@@ -169,7 +174,7 @@ class Solver(ABC):
             jacobian = getattr(self, "jacobian", "vjp")
             most = largest_batch(self._differentiated(), like, jacobian, run.condition)
         else:
-            most = check_count("max_batch", max_batch, 1)
+            most = check_max_batch(max_batch)
         starts = range(0, run.total, most)
         if len(starts) == 1:
             return [run]

@@ -85,6 +85,27 @@ def check_noise_std(values: float | Array, batch: int = 1, name: str = "noise_st
     return level
 
 
+def check_solve_options(condition: object, callback: object) -> None:
+    """The keywords of the denoiser are a dictionary, the callback a function, where given."""
+    if condition is not None and not isinstance(condition, dict):
+        raise InputError(
+            f"condition is a {type(condition).__name__}; it must be a dictionary of the denoiser's "
+            "keywords."
+        )
+    if callback is not None and not callable(callback):
+        raise InputError(
+            f"callback is a {type(callback).__name__}; it must be a function of a State."
+        )
+
+
+def check_max_batch(value: object) -> int:
+    """A whole number of at least 1; "auto" and None are seen to before."""
+    try:
+        return check_count("max_batch", value, 1)
+    except InputError as error:
+        raise InputError(f"{str(error).rstrip('.')}, 'auto' or None.") from None
+
+
 def check_image_shape(denoiser: object, operator: LinearOperator) -> None:
     """The denoiser and the operator speak of images of one shape."""
     shape = getattr(denoiser, "image_shape", None)

@@ -12,7 +12,7 @@ from torch import Tensor
 from vml_fast import trace
 from vml_fast.arrays import Array
 from vml_fast.operators.base import LinearOperator
-from vml_fast.operators.checks import number
+from vml_fast.operators.checks import flag, number
 from vml_fast.runtime.ascent import Ascent
 from vml_fast.runtime.choose import Job, Wish, check_wish, choose
 from vml_fast.runtime.eager import EagerRunner
@@ -108,7 +108,7 @@ class MAPGA(Solver):
             backend=backend,
         )
         check_image_shape(self.consistency, operator)
-        self.use_prior = bool(use_prior)
+        self.use_prior = flag("use_prior", use_prior)
         self.inner_steps = check_count("inner_steps", inner_steps, 0)
         self.pigdm_steps = check_count("pigdm_steps", pigdm_steps, 0)
         self.step_size = number("step_size", step_size, 0, float("inf"), low_open=True)
@@ -125,7 +125,9 @@ class MAPGA(Solver):
 
     def _restore(self, run: Run) -> tuple[Tensor, int, int]:
         noisy = (run.noise_std > self.sigma_eps) & (self.pigdm_steps > 0)
-        bottom = torch.where(noisy, run.noise_std, self.sigma_eps).clamp_max(self.schedule[0])
+        # A first level below sigma_y leaves nothing between them, and never less than sigma_eps.
+        top = max(float(self.schedule[0]), self.sigma_eps)
+        bottom = torch.where(noisy, run.noise_std, self.sigma_eps).clamp_max(top)
         levels, everybody = self._grid(bottom), torch.ones_like(bottom)
         tail = self.pigdm_steps if bool(noisy.any()) else 0
         run.expect(self.inner_steps * len(self.schedule) + tail)

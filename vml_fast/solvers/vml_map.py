@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from inspect import signature
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from vml_fast.arrays import Array
 from vml_fast.denoisers.latent import LatentDenoiser
 from vml_fast.errors import InputError
 from vml_fast.operators.base import LinearOperator
-from vml_fast.operators.checks import number
+from vml_fast.operators.checks import flag, number
 from vml_fast.preconditioners import check_preconditioner, check_prior_weight
 from vml_fast.runtime.choose import Job, Wish, check_wish, choose
 from vml_fast.runtime.eager import EagerRunner
@@ -75,19 +75,29 @@ class VMLMAP(Solver):
             `cuda_graph` is True and cannot be; the message says why.
     """
 
+    _latent_form: ClassVar[type[VMLMAP] | None] = None
+
+    def __init_subclass__(cls) -> None:
+        """The form for latent priors names itself, so that this module need not import it."""
+        super().__init_subclass__()
+        if cls.on_latents:
+            VMLMAP._latent_form = cls
+
     def __new__(
         cls, denoiser: Callable[..., Tensor] | None = None, *_: Any, **options: Any
     ) -> VMLMAP:
         """A `LatentVMLMAP` for a latent prior: the same method, whose state lives on latents."""
-        if cls is VMLMAP and isinstance(denoiser, LatentDenoiser):
-            from vml_fast.solvers.latent_vml_map import LatentVMLMAP
-
-            known = signature(LatentVMLMAP).parameters
-            for name in options:
-                if name not in known:
-                    raise InputError(f"{name} is no option of VML-MAP with a latent prior.")
-            return super().__new__(LatentVMLMAP)
-        return super().__new__(cls)
+        if (
+            cls is not VMLMAP
+            or cls._latent_form is None
+            or not isinstance(denoiser, LatentDenoiser)
+        ):
+            return super().__new__(cls)
+        known = signature(cls._latent_form).parameters
+        for name in options:
+            if name not in known:
+                raise InputError(f"{name} is no option of VML-MAP with a latent prior.")
+        return super().__new__(cls._latent_form)
 
     def __init__(
         self,
@@ -124,7 +134,7 @@ class VMLMAP(Solver):
         self.step_size = number("step_size", step_size, 0, float("inf"), low_open=True)
         self.stop_sigma = stop_sigma
         self.jacobian = check_jacobian(jacobian)
-        self.final_projection = final_projection
+        self.final_projection = flag("final_projection", final_projection)
         self.compile = check_wish("compile", compile)
         self.cuda_graph = check_wish("cuda_graph", cuda_graph)
         check_traces(traces, trace_probes, denoiser, prod(operator.image_shape))
