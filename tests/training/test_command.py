@@ -64,7 +64,8 @@ def data(tmp_path):
     return folder
 
 
-SMALL = ("--size", 8, "--channels", 16, "--batch", 2, "--steps", 2, "--heldout-fraction", 0.0)
+SHORT = ("--size", 8, "--batch", 2, "--steps", 2, "--heldout-fraction", 0.0)
+SMALL = (*SHORT, "--channels", 16)
 
 # name: options after the good ones, and what the sentence must hold
 REFUSED = {
@@ -78,7 +79,7 @@ REFUSED = {
     "mean that is no number": (["--noise-mean", "nan"], "--noise-mean must be in [-10, 10]"),
     "mean that overflows": (["--noise-mean", "1e9"], "--noise-mean must be in [-10, 10]"),
     "spread that overflows": (["--noise-std", "100"], "--noise-std must be at most 5, got 100"),
-    "attention at no side": (["--attention", 3], "--attention must be among [4], got [3]"),
+    "attention at no side": (["--attention", 3], "--attention must be among [4, 2, 1], got [3]"),
     "width before the pictures are read": (
         ["--data", "nowhere", "--channels", 20], "--channels must be positive multiples of 16",
     ),
@@ -89,6 +90,13 @@ REFUSED = {
     ),
     "prior before the split": (["--heldout-fraction", 0.05, "--init", "no"], "--init must be"),
     "prior without a name": (["--init", ""], "--init must be a prior that can be read, got ''"),
+    "sizes beside a prior": (
+        ["--init", "emoji64", "--layers", 2], "--layers must be left out with --init emoji64",
+    ),
+    "sides beside a teacher": (
+        ["--init", "emoji64", "--consistency", "--attention", "8,4"],
+        "--attention must be left out with --init emoji64, whose network is taken, got 8,4",
+    ),
     "resuming before the split": (
         ["--heldout-fraction", 0.05, "--resume"], "--out must hold a checkpoint",
     ),
@@ -101,7 +109,7 @@ def test_what_is_refused_is_one_sentence_and_leaves_nothing(case, data, tmp_path
     (tmp_path / "a-file").write_text("")
     options, message = REFUSED[case]
     before = sorted(tmp_path.rglob("*"))
-    result = invoke("--data", data, "--out", "run", *SMALL, *options)
+    result = invoke("--data", data, "--out", "run", *SHORT, *options)
     assert result.exit_code == 2, result.output + repr(result.exception)
     assert result.stderr.startswith("error: ") and message in result.stderr, result.stderr
     assert result.stderr.count("\n") == 1

@@ -227,6 +227,7 @@ def test_the_result_loads_as_a_consistency_model_that_began_as_its_teacher(
         ({"levels": 9}, "levels must be in 10…10000, got 9"),
         ({"target_decay": 1.0}, r"target_decay must be in \[0, 1\), got 1.0"),
         ({"batch": 0}, "batch must be positive, got 0"),
+        ({"init": "emoji64"}, "init must be None, since the student begins as its teacher"),
     ],
 )
 def test_bad_settings_are_refused(change, message):

@@ -161,6 +161,11 @@ def test_bad_settings_get_one_sentence(change, words):
         latent_settings(TINY, **change)
 
 
+def test_a_latent_prior_begins_with_random_weights():
+    with pytest.raises(InputError, match="init must be None for a latent prior, got emoji64"):
+        latent_settings(replace(TINY, init="emoji64"))
+
+
 def test_the_denoisers_sizes_are_those_of_the_latents():
     image = TrainingSettings(size=64, steps=10, channels=(96, 144), attention=(8,))
     assert latent_settings(image).autoencoder.latent_side == 16

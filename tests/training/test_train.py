@@ -40,6 +40,10 @@ def trainer(folder, out, settings=TINY, **options):
     return Trainer(folder, out, settings, precision="float32", show_progress=False, **options)
 
 
+def card(run):
+    return (run / run_folder.PRIOR / "README.md").read_text("utf-8")
+
+
 def test_resumed_run_equals_an_uninterrupted_one(folder, tmp_path):
     whole = trainer(folder, tmp_path / "whole").run()
     assert whole["final"] and whole["step"] == 6
@@ -93,15 +97,15 @@ def test_saved_prior_loads_and_equals_the_averaged_network(folder, tmp_path):
     }
     assert not list((tmp_path / "run").rglob("*part*"))
     assert max(summary["float16_drift"].values()) < 1e-2
-    card = (tmp_path / "run" / run_folder.PRIOR / "README.md").read_text("utf-8")
-    assert "| 0.5 |" in card and f"{summary['parameters']:,}" in card
+    text = card(tmp_path / "run")
+    assert "| 0.5 |" in text and f"{summary['parameters']:,}" in text
 
 
 def test_init_starts_from_the_weights_of_a_prior(folder, tmp_path):
     first = trainer(folder, tmp_path / "first")
     first.run()
     prior = str(tmp_path / "first" / run_folder.PRIOR)
-    second = trainer(folder, tmp_path / "second", init=prior)
+    second = trainer(folder, tmp_path / "second", replace(TINY, init=prior))
     started = dict(second.model.named_parameters())
     for name, weight in first.averaged.named_parameters():
         assert torch.equal(weight, started[name])
@@ -109,9 +113,34 @@ def test_init_starts_from_the_weights_of_a_prior(folder, tmp_path):
         trainer(
             ImageFolder(folder.names, folder.images.repeat(1, 1, 2, 2)),
             tmp_path / "third",
-            replace(TINY, size=16),
-            init=prior,
+            replace(TINY, size=16, init=prior),
         )
+
+
+def test_the_network_of_a_prior_is_what_summary_and_card_tell(folder, tmp_path):
+    own = replace(TINY, channels=(16, 32), layers=2, attention=(4,), steps=1)
+    summary = trainer(folder, tmp_path / "first", own).run()
+    assert summary["settings"]["init"] is None
+    prior = str(tmp_path / "first" / run_folder.PRIOR)
+    assert "| initialized from | random weights |" in card(tmp_path / "first")
+    summary = trainer(folder, tmp_path / "second", replace(TINY, steps=1, init=prior)).run()
+    told = {name: summary["settings"][name] for name in ("channels", "layers", "attention", "init")}
+    assert told == {"channels": (16, 32), "layers": 2, "attention": (4,), "init": prior}
+    text = card(tmp_path / "second")
+    assert "| channels; residual blocks | 16, 32; 2 |" in text
+    assert "| attention at | 4 |" in text
+    assert f"| initialized from | `{prior}` |" in text
+
+
+def test_a_run_from_a_prior_is_not_resumed_without_it(folder, tmp_path):
+    trainer(folder, tmp_path / "first", replace(TINY, channels=(16, 32), steps=1)).run()
+    prior = str(tmp_path / "first" / run_folder.PRIOR)
+    begun = replace(TINY, steps=1, init=prior)
+    trainer(folder, tmp_path / "second", begun).run()
+    longer = trainer(folder, tmp_path / "second", replace(begun, steps=2), resume=True)
+    assert longer.step == 1
+    with pytest.raises(InputError, match=r"init must be .*first/prior, as in the run .* got None"):
+        trainer(folder, tmp_path / "second", replace(TINY, steps=2), resume=True)
 
 
 def test_init_finds_a_prior_as_load_denoiser_does(folder, tmp_path, monkeypatch):
@@ -215,8 +244,9 @@ def test_bfloat16_is_chosen_where_the_hardware_has_it_and_not_an_emulation(monke
 
 
 def test_bad_options_are_refused(folder, tmp_path):
+    with pytest.raises(InputError, match=r"init must be a prior .*, got 'nothing' .*emoji64"):
+        trainer(folder, tmp_path, replace(TINY, init="nothing"))
     for options, message in [
-        ({"init": "nothing"}, "init must be a prior that can be read, got 'nothing' .*emoji64"),
         ({"snapshot_minutes": 0}, "snapshot_minutes must be positive"),
         ({"device": "abacus"}, "device is 'abacus'; it must be auto, cpu, cuda"),
     ]:

@@ -95,14 +95,22 @@ def train_prior(
         ),
     ] = None,
     channels: Annotated[
-        str, typer.Option(help="Network width at each resolution, multiples of 16.")
-    ] = "48,96,144",
-    layers: Annotated[int, typer.Option(help="Residual blocks per resolution.")] = 1,
+        str | None,
+        typer.Option(
+            help="Network width at each resolution, multiples of 16.", show_default="48,96,144"
+        ),
+    ] = None,
+    layers: Annotated[
+        int | None, typer.Option(help="Residual blocks per resolution.", show_default="1")
+    ] = None,
     attention: Annotated[
         str | None,
-        typer.Option(help="Feature-map sides with self-attention; the lowest one if not given."),
+        typer.Option(help="Feature-map sides with self-attention.", show_default="the lowest one"),
     ] = None,
-    unshuffle: Annotated[int, typer.Option(help="Pixels folded into channels, per side.")] = 2,
+    unshuffle: Annotated[
+        int | None,
+        typer.Option(help="Pixels folded into channels, per side.", show_default="2"),
+    ] = None,
     flip: Annotated[bool, typer.Option(help="Mirror images left-right at random.")] = False,
     group_pattern: Annotated[
         str | None,
@@ -125,7 +133,10 @@ def train_prior(
     ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     init: Annotated[
-        str | None, typer.Option(help="Embedded prior or prior folder to start from.")
+        str | None,
+        typer.Option(
+            help="Embedded prior, prior folder or run folder to start from, with its network."
+        ),
     ] = None,
     consistency: Annotated[
         bool,
@@ -169,13 +180,30 @@ def train_prior(
             raise InputError("init must name the prior to distil with --consistency, got nothing")
         if latent and (consistency or init):
             raise InputError("latent must be given without --consistency and --init")
-        numbers = {
+        sizes = {
+            "channels": channels,
+            "layers": layers,
+            "attention": attention,
+            "unshuffle": unshuffle,
+        }
+        for name, value in sizes.items():
+            if init and value is not None:
+                raise InputError(
+                    f"{name} must be left out with --init {init}, whose network is taken, "
+                    f"got {value}"
+                )
+        lists = {
+            name: integers(value, name) for name, value in sizes.items() if isinstance(value, str)
+        }
+        given = {
             "learning_rate": learning_rate,
             "warmup_steps": warmup_steps,
             "noise_mean": noise_mean,
             "noise_std": noise_std,
+            **sizes,
+            **lists,
         }
-        common: dict[str, Any] = {k: v for k, v in numbers.items() if v is not None}
+        common: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
         common |= {
             "size": size,
             "steps": 10_000 if steps is None and max_minutes is None else steps,
@@ -183,10 +211,6 @@ def train_prior(
             "batch": batch,
             "decay": decay,
             "ema_width": ema_width,
-            "channels": integers(channels, "channels"),
-            "layers": layers,
-            "attention": None if attention is None else integers(attention, "attention"),
-            "unshuffle": unshuffle,
             "flip": flip,
             "group_pattern": group_pattern,
             "duplicate_tolerance": duplicate_tolerance,
@@ -216,10 +240,10 @@ def train_prior(
             run = ConsistencyTrainer(load_image_folder(data, size), out, distilled, **running).run
         else:
             check_run_folder(out, resume)
-            settings = TrainingSettings(**common)
+            settings = TrainingSettings(**common, init=init)
             if init is None:
                 settings.check_network()
-            run = Trainer(load_image_folder(data, size), out, settings, init=init, **running).run
+            run = Trainer(load_image_folder(data, size), out, settings, **running).run
     try:
         with naming_options():
             summary = run()

@@ -50,7 +50,7 @@ def training_section(summary: dict[str, Any]) -> str:
     settings = summary["settings"]
     end = "" if summary["final"] else " (an intermediate snapshot of a run that has not ended)"
     train, heldout = summary["train"], summary["heldout"]
-    sides = settings["attention"]
+    sides, init = settings["attention"], settings["init"]
     attention = "lowest resolution" if sides is None else ", ".join(map(str, sides)) or "middle"
     lines = [
         ("parameters", f"{summary['parameters']:,}"),
@@ -84,6 +84,8 @@ def training_section(summary: dict[str, Any]) -> str:
             ("distance", "pseudo-Huber, in units of the network's output"),
             ("target", f"weights averaged with decay {settings['target_decay']:g}"),
         ]
+    else:
+        lines.insert(0, ("initialized from", "random weights" if init is None else f"`{init}`"))
     return "## Training\n\n| | |\n|---|---|\n" + rows(lines) + "\n"
 
 

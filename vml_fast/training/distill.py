@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vml_fast.denoisers.unshuffle import PixelUnshuffled
 from vml_fast.errors import InputError
 from vml_fast.training.consistency_loss import (
     FEWEST_LEVELS,
@@ -18,7 +18,6 @@ from vml_fast.training.consistency_loss import (
     follow,
     level_below,
 )
-from vml_fast.training.data import ImageFolder
 from vml_fast.training.heldout import flow_table
 from vml_fast.training.loss import PreconditionedNetwork
 from vml_fast.training.prior_folder import DenoiserRecord
@@ -54,6 +53,10 @@ class ConsistencySettings(TrainingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.init is not None:
+            raise InputError(
+                f"init must be None, since the student begins as its teacher, got {self.init}"
+            )
         if not FEWEST_LEVELS <= self.levels <= 10_000:
             raise InputError(f"levels must be in {FEWEST_LEVELS}…10000, got {self.levels}")
         if not 0 <= self.target_decay < 1:
@@ -67,7 +70,7 @@ class ConsistencyTrainer(Trainer):
         folder: the images.
         out: run folder.
         settings: what decides the result, the teacher among it.
-        **options: of `Trainer`, without ``init``.
+        **options: of `Trainer`.
 
     Raises:
         InputError: an argument is outside what is allowed; nothing has been written.
@@ -76,14 +79,9 @@ class ConsistencyTrainer(Trainer):
 
     settings: ConsistencySettings
 
-    def __init__(
-        self, folder: ImageFolder, out: Path, settings: ConsistencySettings, **options: Any
-    ) -> None:
-        super().__init__(folder, out, settings, init=settings.teacher, **options)
-
-    def _network(self, init: str | None) -> tuple[Any, DenoiserRecord]:
+    def _network(self) -> tuple[PixelUnshuffled, DenoiserRecord]:
         """The student's F, which begins as the teacher's."""
-        network, record = super()._network(init or "")
+        network, record = self._network_of(self.settings.teacher)
         teacher = PreconditionedNetwork(
             copy.deepcopy(network), record.sigma_data, record.noise_scale
         )

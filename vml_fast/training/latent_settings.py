@@ -64,6 +64,8 @@ class LatentSettings:
         for name in ("size", "group_pattern", "duplicate_tolerance", "heldout_fraction", "seed"):
             if getattr(self.autoencoder, name) != getattr(self.prior, name):
                 raise InputError(f"{name} must be the same for the autoencoder and the prior")
+        if self.prior.init is not None:
+            raise InputError(f"init must be None for a latent prior, got {self.prior.init}")
         side = self.autoencoder.latent_side
         prior = self.prior
         check_architecture(side, prior.channels, prior.layers, prior.attention, 1)

@@ -236,11 +236,12 @@ class TrainingLoop(ABC):
         """
         tensors, record = load_checkpoint(self.out / CHECKPOINT)
         saved, current = record["settings"], json.loads(json.dumps(asdict(self.settings)))
-        for name in current.keys() - {"steps", "max_minutes"}:  # a run may be made longer
-            if saved.get(name) != current[name]:
+        for name, value in current.items():
+            if name in ("steps", "max_minutes"):  # a run may be made longer
+                continue
+            if saved.get(name) != value:
                 raise InputError(
-                    f"{name} must be {saved.get(name)}, as in the run to resume, "
-                    f"got {current[name]}"
+                    f"{name} must be {saved.get(name)}, as in the run to resume, got {value}"
                 )
         self.load_tensors(tensors)
         self.step, self.earlier_seconds = record["step"], record["seconds"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from vml_fast.denoisers.unshuffle import PixelUnshuffled
 from vml_fast.errors import InputError, require
@@ -73,3 +74,24 @@ def build_network(
         attention_head_dim=next(d for d in (48, 32, 16) if all(w % d == 0 for w in widths)),
     )
     return PixelUnshuffled(unet, unshuffle)
+
+
+def architecture(network: PixelUnshuffled, size: int) -> dict[str, Any]:
+    """What `build_network` would be given for a network, read off its configuration.
+
+    Args:
+        network: F.
+        size: image side in pixels.
+
+    Returns:
+        ``channels``, ``layers``, ``attention`` and ``unshuffle``.
+    """
+    unet: Any = network.unet
+    channels, kinds = unet.config.block_out_channels, unet.config.down_block_types
+    sides = [size // network.factor // 2**level for level in range(len(channels))]
+    return {
+        "channels": tuple(channels),
+        "layers": unet.config.layers_per_block,
+        "attention": tuple(s for s, k in zip(sides, kinds, strict=True) if "Attn" in k),
+        "unshuffle": network.factor,
+    }

@@ -19,6 +19,9 @@ class TrainingSettings:
         size: image side in pixels.
         steps: optimizer steps that end the run; ``None`` if only the time budget does.
         max_minutes: time budget that ends the run, or ``None``.
+        init: embedded prior, prior folder or run folder to start from; its `channels`, `layers`,
+            `attention` and `unshuffle` replace those given here, and its ``sigma_data`` and
+            ``noise_scale`` are used. ``None``: random weights.
         batch: images per step.
         learning_rate: peak, after the warm-up.
         warmup_steps: steps of linear increase, which ends after a tenth of the run at the latest.
@@ -48,6 +51,7 @@ class TrainingSettings:
     size: int = 64
     steps: int | None = None
     max_minutes: float | None = None
+    init: str | None = None
     batch: int = 16
     learning_rate: float = 6e-4
     warmup_steps: int = 300

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from vml_fast.denoisers.unshuffle import PixelUnshuffled
 from vml_fast.errors import InputError
 from vml_fast.training.card import model_card
 from vml_fast.training.checkpoint import write_text
@@ -18,7 +20,7 @@ from vml_fast.training.data import ImageFolder, draw_batch
 from vml_fast.training.heldout import level_table
 from vml_fast.training.loop import TrainingLoop
 from vml_fast.training.loss import PreconditionedNetwork, draw_sigma, edm_loss
-from vml_fast.training.network import build_network
+from vml_fast.training.network import architecture, build_network
 from vml_fast.training.prior_folder import DenoiserRecord, load_prior, save_prior
 from vml_fast.training.run_folder import PRIOR, PRIOR_FLOAT16, SUMMARY, read_log
 from vml_fast.training.sampling import heun_sample, save_grid
@@ -40,7 +42,6 @@ class Trainer(TrainingLoop):
         settings: what decides the result.
         device: name of a torch device, or ``auto``.
         precision: ``float32``, ``bf16`` or ``auto``; see `use_bf16`.
-        init: embedded prior or prior folder to start from; its architecture replaces the settings'.
         resume: continue the checkpoint in ``out``. The result is that of an uninterrupted run, if
             steps and not minutes end it.
         snapshot_minutes: time between snapshots (checkpoint, prior, held-out error, samples); the
@@ -65,7 +66,6 @@ class Trainer(TrainingLoop):
         *,
         device: str = "auto",
         precision: str = "auto",
-        init: str | None = None,
         resume: bool = False,
         snapshot_minutes: float = 10.0,
         on_snapshot: Callable[[Trainer], None] | None = None,
@@ -81,7 +81,7 @@ class Trainer(TrainingLoop):
             show_progress=show_progress,
         )
         self.folder, self.on_snapshot = folder, on_snapshot
-        network, self.record = self._network(init)
+        network, self.record = self._network()
         self.optimize_model(self._denoiser(network))
         self.averaged_network = copy.deepcopy(network)
         self.averaged = self._denoiser(self.averaged_network).eval().requires_grad_(False)
@@ -89,24 +89,30 @@ class Trainer(TrainingLoop):
             self.load()
         self.split = self._split()
 
-    def _network(self, init: str | None) -> tuple[Any, DenoiserRecord]:
+    def _network(self) -> tuple[PixelUnshuffled, DenoiserRecord]:
         """F, and the record of the prior."""
         settings = self.settings
+        if settings.init is not None:
+            return self._network_of(settings.init)
         size, unshuffle = settings.size, settings.unshuffle
-        if init is None:
-            torch.manual_seed(settings.seed)
-            network = build_network(
-                size, settings.channels, settings.layers, settings.attention, unshuffle
-            )
-            return network, DenoiserRecord(
-                [3, size, size], settings.sigma_data, settings.noise_scale, unshuffle
-            )
+        torch.manual_seed(settings.seed)
+        network = build_network(
+            size, settings.channels, settings.layers, settings.attention, unshuffle
+        )
+        return network, DenoiserRecord(
+            [3, size, size], settings.sigma_data, settings.noise_scale, unshuffle
+        )
+
+    def _network_of(self, init: str) -> tuple[PixelUnshuffled, DenoiserRecord]:
+        """F and the record of a prior; the settings get its architecture."""
+        size = self.settings.size
         network, record = load_prior(init)
         if record.image_shape != [3, size, size]:
             raise InputError(
                 f"init must be a prior for images of size {size}, "
                 f"got {init} for {record.image_shape}"
             )
+        self.settings = replace(self.settings, **architecture(network, size))
         return network, record
 
     def _denoiser(self, network: torch.nn.Module) -> PreconditionedNetwork:
