@@ -58,6 +58,9 @@ def test_every_form_is_measured_plain_and_projected(monkeypatch):
     figure = latent_figure(found, shown)
     texts = {text.get_text() for axes in figure.axes for text in axes.get_yticklabels()}
     assert {outcome.name for outcome in found} <= texts
+    (legend,) = figure.legends  # below the charts, over no data
+    assert [text.get_text() for text in legend.get_texts()] == list(latent.TASKS)
+    assert all(axes.get_legend() is None for axes in figure.axes)
 
 
 def test_the_command_writes_a_figure_a_table_and_a_record(tmp_path, monkeypatch):

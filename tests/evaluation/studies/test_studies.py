@@ -26,7 +26,11 @@ def test_the_traces_fade_below_the_noise():
     assert scores["drop"]["switched"] == 0.0
     assert set(runs["drop"].shares) == {0.0}
     figure = traces_figure([problem], [runs], [scores])
-    assert len(figure.axes) == 3
+    assert len(figure.axes) == 4
+    coverage = figure.axes[2]
+    assert coverage.get_title(loc="left").startswith("Coverage of the modes\n(1 is best")
+    widths = [bar.get_width() for bar in coverage.patches]
+    assert widths == [scores[form]["coverage"] for form in runs]
 
 
 def test_the_share_is_that_of_the_two_gradients():

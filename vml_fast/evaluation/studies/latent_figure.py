@@ -23,7 +23,7 @@ def latent_figure(found: Sequence[Outcome], shown: Sequence[Shown]) -> Figure:
         "Latent VML-MAP: the plain gradient, the cures, and pixel space, "
         f"{found[0].passes} network passes, noiseless"
     )
-    figure = new_figure(1.28 * len(columns), 1.5 * len(shown) + 3.4, title)
+    figure = new_figure(1.28 * len(columns), 1.5 * len(shown) + 3.6, title)
     outline = figure.add_gridspec(2, 1, height_ratios=(1.5 * len(shown), 3.2))
     cells = outline[0].subgridspec(len(shown), len(columns))
     values = {(outcome.task, outcome.name): outcome for outcome in found}
@@ -40,10 +40,15 @@ def latent_figure(found: Sequence[Outcome], shown: Sequence[Shown]) -> Figure:
         (
             ("psnr", "PSNR, dB (more is better)"),
             ("st_lpips", "ST-LPIPS (less is better)"),
-            ("residual", "residual, RMS of H x − y (less)"),
+            ("residual", "residual, RMS of H x − y (less is better)"),
         )
     ):
-        _draw_measure(figure.add_subplot(charts[0, k]), found, names, measure, label, k == 0)
+        axes = figure.add_subplot(charts[0, k])
+        _draw_measure(axes, found, names, measure, label, k == 0)
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=len(labels), fontsize=7, frameon=False
+    )
     return figure
 
 
@@ -81,5 +86,3 @@ def _draw_measure(
     finish_axes(axes, 7)
     axes.tick_params(length=2)
     axes.spines[["left", "bottom"]].set_color(MUTED)
-    if measure == "residual":
-        axes.legend(fontsize=6.5, frameon=False, loc="center")

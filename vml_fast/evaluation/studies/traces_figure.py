@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vml_fast.evaluation.figures import ACCENT, INK, MUTED, finish_axes, new_figure
@@ -17,6 +18,36 @@ FLOOR = 1e-3
 """Shares below are drawn there."""
 
 
+@dataclass(frozen=True)
+class Bars:
+    """One score as bars.
+
+    Attributes:
+        score: its key.
+        title: what it is, and what is good.
+        words: below the axis.
+        digits: format of a number.
+    """
+
+    score: str
+    title: str
+    words: str
+    digits: str
+
+
+BARS = (
+    Bars("mode_gap", "Depth below the nearest mode\n(0 is best)", "nats", ".3f"),
+    Bars(
+        "coverage", "Coverage of the modes\n(1 is best: each has its share)",
+        "1 − total variation of the shares", ".2f",
+    ),
+    Bars(
+        "switched", "Ends on another mode than with drop\n(neither end is better)",
+        "share of the starts", ".0%",
+    ),
+)  # fmt: skip
+
+
 def traces_figure(
     problems: Sequence[Problem],
     runs: Sequence[dict[str, Descent]],
@@ -24,17 +55,14 @@ def traces_figure(
 ) -> Figure:
     """Per problem: the traces' share of the gradient over the levels, and where the runs end."""
     title = "The dropped traces: large at high noise, nothing in the end; they change which mode"
-    figure = new_figure(9.6, 2.5 * len(problems) + 0.4, title)
-    grid = figure.subplots(len(problems), 3, squeeze=False, width_ratios=(1.5, 1, 1))
+    figure = new_figure(11.5, 2.6 * len(problems) + 0.4, title)
+    grid = figure.subplots(len(problems), 4, squeeze=False, width_ratios=(1.5, 1, 1, 1))
     for axes, problem, run, found in zip(grid, problems, runs, scores, strict=True):
         _draw_shares(axes[0], problem, run)
-        gaps = {form: one["mode_gap"] for form, one in found.items()}
-        texts = [f"{gap:.3f}" for gap in gaps.values()]
-        _draw_bars(axes[1], gaps, texts, "nats below the nearest posterior mode")
-        switched = {form: one["switched"] for form, one in found.items()}
-        texts = [f"{one['switched']:.0%}; {one['coverage']:.2f}" for one in found.values()]
-        words = "starts that end on another mode\nthan without traces; coverage of the modes"
-        _draw_bars(axes[2], switched, texts, words)
+        for place, what in zip(axes[1:], BARS, strict=True):
+            _draw_bars(place, what, {form: one[what.score] for form, one in found.items()})
+        for place in axes[2:]:
+            place.set_yticklabels([])
     return figure
 
 
@@ -50,20 +78,22 @@ def _draw_shares(axes: Axes, problem: Problem, runs: dict[str, Descent]) -> None
     axes.set_yscale("log")
     axes.set_ylim(0.8 * FLOOR, 5.0)
     axes.invert_xaxis()
-    axes.set_title(problem.name, fontsize=8, color=INK, loc="left")
+    title = f"{problem.name}: size of the traces\n(the smaller, the less is lost by dropping them)"
+    axes.set_title(title, fontsize=8, color=INK, loc="left")
     axes.set_xlabel("noise level σ_t (a run goes from left to right)", fontsize=7, color=INK)
     axes.set_ylabel("|gradient of the traces| /\n|rest of the gradient|", fontsize=7, color=INK)
     finish_axes(axes)
     axes.legend(fontsize=6.5, frameon=False, loc="lower left")
 
 
-def _draw_bars(axes: Axes, values: dict[str, float], texts: Sequence[str], words: str) -> None:
-    forms = list(values)
-    colors = [COLORS[form] for form in forms]
-    bars = axes.barh(forms, list(values.values()), color=colors, height=0.6)
-    axes.bar_label(bars, [f" {text}" for text in texts], fontsize=7, color=INK)
-    axes.set_xlim(0, max(*values.values(), 1e-3) * 1.45)
+def _draw_bars(axes: Axes, what: Bars, values: dict[str, float]) -> None:
+    colors = [COLORS[form] for form in values]
+    bars = axes.barh(list(values), list(values.values()), color=colors, height=0.6)
+    texts = [f" {value:{what.digits}}" for value in values.values()]
+    axes.bar_label(bars, texts, fontsize=7, color=INK)
+    axes.set_xlim(0, max(*values.values(), 1e-3) * 1.22)
     axes.locator_params(axis="x", nbins=5)
     axes.invert_yaxis()
-    axes.set_xlabel(words, fontsize=7, color=INK)
+    axes.set_title(what.title, fontsize=8, color=INK, loc="left")
+    axes.set_xlabel(what.words, fontsize=7, color=INK)
     finish_axes(axes, 7)
