@@ -261,7 +261,7 @@ step_train() {
   local resume=()
   [[ -d $PRIOR_RUN ]] && resume=(--resume)
   again=true piece train "$PYTHON" -c "from vml_fast.cli.main import app; app()" train-prior \
-    --data "$PRIOR_DATA" --out "$PRIOR_RUN" --max-minutes "$PRIOR_MINUTES" \
+    --data "$PRIOR_DATA" --output "$PRIOR_RUN" --max-minutes "$PRIOR_MINUTES" \
     --group-pattern emoji --duplicate-tolerance 0.15 --heldout-fraction 0.055 "${resume[@]}"
 }
 

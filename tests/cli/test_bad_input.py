@@ -283,7 +283,7 @@ USAGE = {
     "comparison without a folder": "evaluate --tasks half --output @empty",
     "study without a folder": "evaluate toy --output @empty",
     "Inception weights without a name": "evaluate --tasks half --inception-weights @empty",
-    "prior without a folder": "train-prior --data mixed --out @empty",
+    "prior without a folder": "train-prior --data mixed --output @empty",
 }
 
 

@@ -237,13 +237,13 @@ def test_bad_settings_are_refused(change, message):
 
 
 def test_the_command_distils_a_prior(data, tmp_path, teacher):  # noqa: F811
-    small = ["--size", 8, "--batch", 2, "--steps", 2, "--heldout-fraction", 0.0]
+    small = ["--size", 8, "--batch-size", 2, "--steps", 2, "--heldout-fraction", 0.0]
     out = tmp_path / "run"
-    refused = invoke("--data", data, "--out", out, *small, "--consistency")
+    refused = invoke("--data", data, "--output", out, *small, "--consistency")
     assert refused.exit_code == 2
     assert "--init must name the prior to distil" in refused.stderr
     assert not out.exists()
-    result = invoke("--data", data, "--out", out, *small, "--consistency", "--init", teacher)
+    result = invoke("--data", data, "--output", out, *small, "--consistency", "--init", teacher)
     assert result.exit_code == 0, result.output
     assert isinstance(load_denoiser(str(out / "prior")), ConsistencyDenoiser)
     assert TINY.learning_rate == 6e-4  # of the other runs

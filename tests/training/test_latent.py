@@ -189,8 +189,8 @@ def test_the_command_trains_both_halves_and_says_what_is_wrong(folder, tmp_path)
     data.mkdir()
     for name, pixels in zip(folder.names, folder.images, strict=True):
         Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(data / name)
-    small = ["--size", 8, "--channels", 16, "--unshuffle", 1, "--batch", 2, "--steps", 5]
-    given = ["train-prior", "--data", data, "--out", out, "--latent", *small]
+    small = ["--size", 8, "--channels", 16, "--unshuffle", 1, "--batch-size", 2, "--steps", 5]
+    given = ["train-prior", "--data", data, "--output", out, "--latent", *small]
     given += ["--heldout-fraction", 0.4, "--autoencoder-channels", "16,16"]
 
     def invoke(*more):
@@ -202,7 +202,7 @@ def test_the_command_trains_both_halves_and_says_what_is_wrong(folder, tmp_path)
         (["--autoencoder-channels", "a"], "--autoencoder-channels must be whole numbers"),
         (["--init", "emoji64"], "--latent must be given without"),
         (["--attention", 8], "--attention must be among [4], got [8]"),
-        (["--resume"], "--out must hold a checkpoint"),
+        (["--resume"], "--output must hold a checkpoint"),
     ):
         result = invoke(*more)
         assert (result.exit_code, result.stderr.count("\n")) == (2, 1), result.output

@@ -252,7 +252,7 @@ def test_bad_options_are_refused(folder, tmp_path):
     ]:
         with pytest.raises(InputError, match=message):
             trainer(folder, tmp_path, **options)
-    with pytest.raises(InputError, match="precision must be auto, float32 or bf16, got 'int8'"):
+    with pytest.raises(InputError, match="precision must be auto, float32 or bfloat16, got 'int8'"):
         Trainer(folder, tmp_path, TINY, precision="int8")
     (tmp_path / "denoiser.json").write_text("{")
     (tmp_path / "config.json").write_text("{}")

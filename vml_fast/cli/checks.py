@@ -15,6 +15,20 @@ def check_name(name: str, value: str, allowed: Iterable[str]) -> None:
         raise InputError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
 
 
+def parse_integers(name: str, text: str) -> tuple[int, ...]:
+    """Whole numbers separated by commas.
+
+    Raises:
+        InputError: one of them is no whole number.
+    """
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise InputError(
+            f"{name} must be whole numbers separated by commas, got {text!r}"
+        ) from error
+
+
 @contextmanager
 def naming_options(options: Mapping[str, str]) -> Iterator[None]:
     """Errors about an argument of the library name the option that it came from.

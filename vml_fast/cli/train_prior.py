@@ -2,57 +2,32 @@
 
 from __future__ import annotations
 
-import inspect
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from vml_fast.cli.options import given_path
-from vml_fast.errors import InputError
-
-
-def integers(text: str, option: str) -> tuple[int, ...]:
-    """Numbers of a comma-separated list.
-
-    Raises:
-        InputError: one of them is no whole number.
-    """
-    try:
-        return tuple(int(part) for part in text.split(",") if part.strip())
-    except ValueError as error:
-        raise InputError(
-            f"{option} must be whole numbers separated by commas, got {text!r}"
-        ) from error
-
-
-@contextmanager
-def naming_options() -> Iterator[None]:
-    """Errors about an argument of `train_prior` name it as the option that it is."""
-    try:
-        yield
-    except InputError as error:
-        name = re.match(r"\w+", str(error))
-        if name is None or name[0] not in inspect.signature(train_prior).parameters:
-            raise
-        raise InputError(f"--{name[0].replace('_', '-')}{str(error)[name.end() :]}") from error
+from vml_fast.cli import options as opt
+from vml_fast.cli.checks import parse_integers
 
 
 def train_prior(
     data: Annotated[
         Path,
         typer.Option(
-            parser=given_path,
+            parser=opt.given_path,
             help="Folder of PNG, JPEG and WebP images, subfolders included.",
         ),
     ],
-    out: Annotated[
+    output: Annotated[
         Path,
-        typer.Option(parser=given_path, help="Run folder; the prior will be in OUT/prior."),
+        typer.Option(
+            "--output",
+            "-o",
+            parser=opt.given_path,
+            metavar="FOLDER",
+            help="Run folder; the prior will be in FOLDER/prior.",
+        ),
     ],
     size: Annotated[int, typer.Option(help="Image side in pixels.")] = 64,
     steps: Annotated[
@@ -61,7 +36,7 @@ def train_prior(
     max_minutes: Annotated[
         float | None, typer.Option(help="Time budget; the learning rate anneals to its end.")
     ] = None,
-    batch: Annotated[int, typer.Option(help="Images per step.")] = 16,
+    batch_size: Annotated[int, typer.Option(help="Images per step.")] = 16,
     learning_rate: Annotated[
         float | None,
         typer.Option(
@@ -81,13 +56,13 @@ def train_prior(
     ema_width: Annotated[
         float, typer.Option(help="Width of the weight average, as a share of the run.")
     ] = 0.05,
-    noise_mean: Annotated[
+    log_sigma_mean: Annotated[
         float | None,
         typer.Option(
             help="Mean of ln(sigma) in training.", show_default="-0.4; 0 with --consistency"
         ),
     ] = None,
-    noise_std: Annotated[
+    log_sigma_std: Annotated[
         float | None,
         typer.Option(
             help="Standard deviation of ln(sigma) in training.",
@@ -128,8 +103,9 @@ def train_prior(
         float, typer.Option(help="Share of the groups that is held out, in [0, 1).")
     ] = 0.05,
     seed: Annotated[int, typer.Option(help="Of weights, split, images and noise.")] = 0,
-    precision: Annotated[
-        str, typer.Option(help="auto (bf16 where the hardware has it), float32 or bf16.")
+    dtype: Annotated[
+        str,
+        typer.Option(help="auto (bfloat16 where the hardware has it), float32 or bfloat16."),
     ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     init: Annotated[
@@ -160,98 +136,51 @@ def train_prior(
     autoencoder_share: Annotated[
         float, typer.Option(help="Share of the budget for the autoencoder, in (0, 1).")
     ] = 0.4,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --output.")] = False,
     snapshot_minutes: Annotated[
         float, typer.Option(help="Time between checkpoints, with samples and held-out error.")
     ] = 10.0,
 ) -> None:
     """Train a diffusion prior on your own images and save it where `load_denoiser` can read it."""
-    # here, so that --help answers before torch is loaded
-    from vml_fast.training.data import load_image_folder
-    from vml_fast.training.distill import ConsistencySettings, ConsistencyTrainer
-    from vml_fast.training.latent import check_latent_run_folder, train_latent_prior
-    from vml_fast.training.latent_settings import latent_settings
-    from vml_fast.training.run_folder import PRIOR, check_run_folder
-    from vml_fast.training.settings import TrainingSettings
-    from vml_fast.training.train import Trainer
+    from vml_fast.cli.train_prior_run import TrainPriorRun
 
-    with naming_options():
-        if consistency and not init:
-            raise InputError("init must name the prior to distil with --consistency, got nothing")
-        if latent and (consistency or init):
-            raise InputError("latent must be given without --consistency and --init")
-        sizes = {
-            "channels": channels,
-            "layers": layers,
-            "attention": attention,
-            "unshuffle": unshuffle,
-        }
-        for name, value in sizes.items():
-            if init and value is not None:
-                raise InputError(
-                    f"{name} must be left out with --init {init}, whose network is taken, "
-                    f"got {value}"
-                )
-        lists = {
-            name: integers(value, name) for name, value in sizes.items() if isinstance(value, str)
-        }
-        given = {
-            "learning_rate": learning_rate,
-            "warmup_steps": warmup_steps,
-            "noise_mean": noise_mean,
-            "noise_std": noise_std,
-            **sizes,
-            **lists,
-        }
-        common: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
-        common |= {
-            "size": size,
-            "steps": 10_000 if steps is None and max_minutes is None else steps,
-            "max_minutes": max_minutes,
-            "batch": batch,
-            "decay": decay,
-            "ema_width": ema_width,
-            "flip": flip,
-            "group_pattern": group_pattern,
-            "duplicate_tolerance": duplicate_tolerance,
-            "heldout_fraction": heldout_fraction,
-            "seed": seed,
-        }
-        running: dict[str, Any] = {
+    settings: dict[str, Any] = {
+        "size": size,
+        "steps": 10_000 if steps is None and max_minutes is None else steps,
+        "max_minutes": max_minutes,
+        "init": init,
+        "batch": batch_size,
+        "learning_rate": learning_rate,
+        "warmup_steps": warmup_steps,
+        "decay": decay,
+        "ema_width": ema_width,
+        "noise_mean": log_sigma_mean,
+        "noise_std": log_sigma_std,
+        "channels": None if channels is None else parse_integers("--channels", channels),
+        "layers": layers,
+        "attention": None if attention is None else parse_integers("--attention", attention),
+        "unshuffle": unshuffle,
+        "flip": flip,
+        "group_pattern": group_pattern,
+        "duplicate_tolerance": duplicate_tolerance,
+        "heldout_fraction": heldout_fraction,
+        "seed": seed,
+    }
+    halves = {
+        "autoencoder_channels": parse_integers("--autoencoder-channels", autoencoder_channels),
+        "latent_channels": latent_channels,
+        "autoencoder_share": autoencoder_share,
+    }
+    TrainPriorRun(
+        data=data,
+        output=output,
+        settings={name: value for name, value in settings.items() if value is not None},
+        running={
             "device": device,
-            "precision": precision,
+            "precision": dtype,
             "resume": resume,
             "snapshot_minutes": snapshot_minutes,
-        }
-        run: Callable[[], dict[str, Any]]
-        if latent:
-            halves = latent_settings(
-                TrainingSettings(**common),
-                autoencoder_channels=integers(autoencoder_channels, "autoencoder_channels"),
-                latent_channels=latent_channels,
-                autoencoder_share=autoencoder_share,
-            )
-            check_latent_run_folder(out, resume)
-            images = load_image_folder(data, size)
-            run = partial(train_latent_prior, images, out, halves, **running)
-        elif consistency:
-            check_run_folder(out, resume)
-            distilled = ConsistencySettings(**common, teacher=str(init))
-            run = ConsistencyTrainer(load_image_folder(data, size), out, distilled, **running).run
-        else:
-            check_run_folder(out, resume)
-            settings = TrainingSettings(**common, init=init)
-            if init is None:
-                settings.check_network()
-            run = Trainer(load_image_folder(data, size), out, settings, **running).run
-    try:
-        with naming_options():
-            summary = run()
-    except FloatingPointError as error:
-        typer.echo(f"error: {error}.", err=True)
-        raise typer.Exit(1) from None
-    if summary["final"]:
-        typer.echo(f"{out / PRIOR}: trained for {summary['step']} steps")
-    else:
-        typer.echo(f"stopped at step {summary['step']}; continue with --resume")
-        raise typer.Exit(130)
+        },
+        consistency=consistency,
+        latent=halves if latent else None,
+    ).run()

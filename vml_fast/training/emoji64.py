@@ -1,8 +1,8 @@
 """Recipe of the embedded prior ``emoji64``: train it and install it in the package.
 
-``python -m vml_fast.training.emoji64 --data FOLDER --out RUN``, where FOLDER is ``img/google/64``
-of the npm package emoji-datasource-google@16.0.0. Every snapshot is installed; ``--install-only``
-installs the last one of an earlier run again.
+``python -m vml_fast.training.emoji64 --data FOLDER --output RUN``, where FOLDER is
+``img/google/64`` of the npm package emoji-datasource-google@16.0.0. Every snapshot is installed;
+``--install-only`` installs the last one of an earlier run again.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ all held-out files; those without a skin tone are in `vml_fast/evaluation/emoji6
 difference of a held-out image from the nearest training image is {median:.2f} in the median and
 {smallest:.2f} at least.
 
-**Reproduce.** `python -m vml_fast.training.emoji64 --data img/google/64 --out RUN` (the
+**Reproduce.** `python -m vml_fast.training.emoji64 --data img/google/64 --output RUN` (the
 result depends on how many steps fit in the time budget). The present weights come from a run of 77
 minutes that was annealed to its end and then gone on with (`--resume --max-minutes 200`), which put
 the learning rate back on the longer cosine.
@@ -146,22 +146,22 @@ def main() -> None:
     """Train and install, or only install."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the 64x64 PNGs")
-    parser.add_argument("--out", type=Path, required=True, help="run folder")
+    parser.add_argument("--output", type=Path, required=True, help="run folder")
     parser.add_argument("--max-minutes", type=float, default=SETTINGS.max_minutes)
-    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --output")
     parser.add_argument("--install-only", action="store_true", help="do not train")
     options = parser.parse_args()
     try:
         folder = load_image_folder(options.data, SETTINGS.size)
         if options.install_only:
-            install(options.out, options.data, folder)
+            install(options.output, options.data, folder)
             return
         Trainer(
             folder,
-            options.out,
+            options.output,
             replace(SETTINGS, max_minutes=options.max_minutes),
             resume=options.resume,
-            on_snapshot=lambda _: install(options.out, options.data, folder),
+            on_snapshot=lambda _: install(options.output, options.data, folder),
         ).run()
     except InputError as error:
         sys.exit(f"error: {error}")

@@ -1,6 +1,6 @@
 """Recipe of the embedded model ``emoji64-consistency``: distil ``emoji64`` and install the result.
 
-``python -m vml_fast.training.emoji64_consistency --data FOLDER --out RUN``, where FOLDER is
+``python -m vml_fast.training.emoji64_consistency --data FOLDER --output RUN``, where FOLDER is
 ``img/google/64`` of the npm package emoji-datasource-google@16.0.0. The model is installed when the
 run has ended; ``--install-only`` installs that of an earlier run again.
 """
@@ -48,9 +48,9 @@ It was distilled from `emoji64` with the same training images and the same held-
 for the data, the split and the licenses. The weights are released under the license of this
 package.
 
-**Reproduce.** `python -m vml_fast.training.emoji64_consistency --data img/google/64 --out RUN` (the
-result depends on how many steps fit in the time budget). The present weights come from the first 68
-of 77 planned minutes, on a core shared with other work.
+**Reproduce.** `python -m vml_fast.training.emoji64_consistency --data img/google/64 --output RUN`
+(the result depends on how many steps fit in the time budget). The present weights come from the
+first 68 of 77 planned minutes, on a core shared with other work.
 """
 
 
@@ -76,19 +76,19 @@ def main() -> None:
     """Distil and install, or only install."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the 64x64 PNGs")
-    parser.add_argument("--out", type=Path, required=True, help="run folder")
+    parser.add_argument("--output", type=Path, required=True, help="run folder")
     parser.add_argument("--max-minutes", type=float, default=SETTINGS.max_minutes)
-    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --output")
     parser.add_argument("--install-only", action="store_true", help="do not train")
     options = parser.parse_args()
     try:
         if not options.install_only:
             settings = replace(SETTINGS, max_minutes=options.max_minutes)
             folder = load_image_folder(options.data, settings.size)
-            trainer = ConsistencyTrainer(folder, options.out, settings, resume=options.resume)
+            trainer = ConsistencyTrainer(folder, options.output, settings, resume=options.resume)
             if not trainer.run()["final"]:
                 return
-        install(options.out)
+        install(options.output)
     except InputError as error:
         sys.exit(f"error: {error}")
 

@@ -1,6 +1,6 @@
 """Recipe of the embedded latent prior ``emoji64-latent``: train it and install it in the package.
 
-``python -m vml_fast.training.emoji64_latent --data FOLDER --out RUN``, with the FOLDER of
+``python -m vml_fast.training.emoji64_latent --data FOLDER --output RUN``, with the FOLDER of
 `vml_fast.training.emoji64`. It is ``vml-fast train-prior --latent`` with the settings below.
 """
 
@@ -39,7 +39,7 @@ Outside of emoji on a white background its restorations mean nothing.
 Data, license and split of training and held-out images are those of `emoji64`, whose model card
 describes them.
 
-**Reproduce.** `python -m vml_fast.training.emoji64_latent --data img/google/64 --out RUN`; the
+**Reproduce.** `python -m vml_fast.training.emoji64_latent --data img/google/64 --output RUN`; the
 result depends on how many steps fit in the time budget.
 """
 
@@ -66,17 +66,17 @@ def main() -> None:
     """Train and install, or only install."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the 64x64 PNGs")
-    parser.add_argument("--out", type=Path, required=True, help="run folder")
-    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
+    parser.add_argument("--output", type=Path, required=True, help="run folder")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --output")
     parser.add_argument("--install-only", action="store_true", help="do not train")
     options = parser.parse_args()
     try:
         if not options.install_only:
             folder = load_image_folder(options.data, emoji64.SETTINGS.size)
-            summary = train_latent_prior(folder, options.out, SETTINGS, resume=options.resume)
+            summary = train_latent_prior(folder, options.output, SETTINGS, resume=options.resume)
             if not summary["final"]:
                 sys.exit(130)
-        install(options.out)
+        install(options.output)
     except InputError as error:
         sys.exit(f"error: {error}")
 

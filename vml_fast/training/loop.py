@@ -50,7 +50,7 @@ class TrainingLoop(ABC):
         out: run folder, for ``log.jsonl`` and ``checkpoint.safetensors``.
         settings: what decides the result.
         device: name of a torch device, or ``auto``.
-        precision: ``float32``, ``bf16`` or ``auto``; see `use_bf16`.
+        precision: ``float32``, ``bfloat16`` or ``auto``; see `use_bf16`.
         resume: whether ``out`` holds a run to go on with.
         snapshot_minutes: time between snapshots; the first one comes after 3 minutes at the latest.
         show_progress: whether to show a progress bar.
@@ -199,7 +199,7 @@ class TrainingLoop(ABC):
             "images_seen": self.step * self.settings.batch,
             "minutes": round(self.seconds() / 60, 1),
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
-            "precision": "bf16" if self.bf16 else "float32",
+            "precision": "bfloat16" if self.bf16 else "float32",
             "device": torch.cuda.get_device_name()
             if self.device.type == "cuda"
             else f"{threads} CPU thread{'s' if threads > 1 else ''}",

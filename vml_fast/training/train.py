@@ -41,7 +41,7 @@ class Trainer(TrainingLoop):
         out: run folder.
         settings: what decides the result.
         device: name of a torch device, or ``auto``.
-        precision: ``float32``, ``bf16`` or ``auto``; see `use_bf16`.
+        precision: ``float32``, ``bfloat16`` or ``auto``; see `use_bf16`.
         resume: continue the checkpoint in ``out``. The result is that of an uninterrupted run, if
             steps and not minutes end it.
         snapshot_minutes: time between snapshots (checkpoint, prior, held-out error, samples); the
