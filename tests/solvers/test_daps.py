@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests.solvers.gaussian import EYE, F64, Law, Linear, assert_law
 from tests.solvers.problems import N, problem
@@ -70,6 +71,22 @@ def test_default_schedule_and_passes() -> None:
     assert solver.schedule[-1].item() == pytest.approx(0.1)
     result = solver.solve(setting.y[:1].float())
     assert (result.denoiser_calls, result.vjp_calls) == (1000, 0)
+
+
+def test_the_authors_numbers() -> None:
+    """Of their `lr`, `lr_min_ratio`, `tau` and annealing: 100 to .1 in 200 levels."""
+
+    class Unbounded:
+        sigma_min, sigma_max = 0.0, float("inf")
+
+        def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+            return x
+
+    solver = DAPS(Unbounded(), problem().operator)
+    assert (solver.schedule[0].item(), solver.schedule[-1].item()) == pytest.approx((100.0, 0.1))
+    steps = [solver.langevin_step(level) for level in (0, 100, 199)]
+    assert steps == pytest.approx([1e-4, 5.05e-5, 1.495e-6])
+    assert (solver.likelihood_std, solver.langevin_steps, solver.ode_steps) == (0.01, 100, 5)
 
 
 @pytest.mark.parametrize("likelihood_std", [0.01, None])

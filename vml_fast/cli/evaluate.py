@@ -10,7 +10,10 @@ import typer
 from vml_fast.cli import evaluate_studies
 from vml_fast.cli import options as opt
 
-PRESET_NAMES = ("emoji64", "vml-map-emoji64", "vml-map", "map-ga", "ddrm", "daps", "dps")
+PRESET_NAMES = (
+    "emoji64", "vml-map-emoji64", "vml-map", "map-ga", "map-ga-splits", "map-ga-noisy", "ddrm",
+    "daps", "dps", "dps-imagenet",
+)  # fmt: skip
 BUDGET_NAMES = (20, 100, 200, 1000)
 COMPARISON = "Comparison"
 

@@ -14,7 +14,7 @@ from vml_fast.cli.checks import naming_options
 from vml_fast.cli.environment import check_backend
 from vml_fast.cli.evaluate_settings import OPTIONS, EvaluateSettings
 from vml_fast.cli.priors import load_image_prior, weights_digest
-from vml_fast.denoisers import ScaledDenoiser
+from vml_fast.denoisers import ScaledDenoiser, accelerate
 from vml_fast.denoisers.loading import find_prior
 from vml_fast.devices import find_device
 from vml_fast.errors import require
@@ -80,13 +80,13 @@ def _runner(settings: EvaluateSettings, cells: list[Cell]) -> tuple[CellRunner, 
     """What runs the cells, and sentences about what it cannot measure here."""
     device = find_device(settings.device, "--device")
     check_backend(settings.backend, device)
-    denoiser = load_image_prior("--prior", settings.prior, device, settings.dtype)
+    denoiser = _fast_prior("--prior", settings.prior, device, settings)
     shape = denoiser.image_shape
     with naming_options(OPTIONS):
         data = load_dataset(settings.data, shape, settings.images, resize=settings.resize)
     consistency, model = None, settings.consistency_model
     if model is not None and any(cell.method in CONSISTENCY_METHODS for cell in cells):
-        consistency = load_image_prior("--consistency", model, device, settings.dtype)
+        consistency = _fast_prior("--consistency", model, device, settings)
     measures, missing = perceptual_measures(shape)
     runner = CellRunner(
         denoiser,
@@ -100,6 +100,16 @@ def _runner(settings: EvaluateSettings, cells: list[Cell]) -> tuple[CellRunner, 
         progress=sys.stderr.isatty(),
     )
     return runner, missing
+
+
+def _fast_prior(
+    option: str, name: str, device: torch.device, settings: EvaluateSettings
+) -> ScaledDenoiser:
+    """A network in its fast form in any precision: what it gives differs by rounding only."""
+    prior = load_image_prior(option, name, device, settings.dtype, settings.backend)
+    if getattr(prior, "acceleration", None) is not None:
+        return prior
+    return accelerate(prior, settings.dtype, backend=settings.backend)
 
 
 def _features(settings: EvaluateSettings, denoiser: ScaledDenoiser) -> list[Features]:
@@ -117,7 +127,8 @@ def _notes(
     """Sentences about what the tables stand on."""
     notes = [
         f"Prior {settings.prior}, weights sha256 {provenance['weights_sha256']}…, "
-        f"{settings.dtype}, torch {torch.__version__}, on {device_name(runner.device)}.",
+        f"{settings.dtype}; report written with torch {torch.__version__} on "
+        f"{device_name(runner.device)}.",
         f"Data {runner.data.name}: {', '.join(runner.data.names)}.",
         "PSNR and SSIM of the clipped image; residual: RMS of H x - y over the observed entries, "
         "not clipped; images in [-1, 1].",

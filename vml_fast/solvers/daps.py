@@ -41,7 +41,8 @@ class DAPS(Solver):
 
     The Langevin step h falls linearly with the level from `step_size` to `step_decay` times it.
     It is kept below 1 / (1 / sigma_t^2 + s_max^2 / beta_y^2), where the paper's values already are
-    for s_max = 1, so that every operator is stable. The result is the last x0.
+    for s_max = 1, so that every operator is stable. The result is the last x0. The authors' code of
+    before March 2025 is this; since then it leaves out the likelihood's 1/2.
 
     Args:
         denoiser: D(x, sigma) in variance-exploding coordinates, any callable.
@@ -111,14 +112,17 @@ class DAPS(Solver):
         for i, sigma in enumerate(levels):
             with trace.range("level"):
                 estimate = self._ode_end(x, sigma, sampling)
-                step = self.step_size * (1.0 + i / len(levels) * (self.step_decay - 1.0))
-                x0 = langevin(estimate, sigma, step, self.langevin_steps, draw)
+                x0 = langevin(estimate, sigma, self.langevin_step(i), self.langevin_steps, draw)
                 draw += self.langevin_steps + 1
                 run.bar.update()
                 if not run.record(i, sigma, x0) or i + 1 == len(levels):
                     break
                 x = sampling.diffuse(x0, levels[i + 1], draw=draw - 1)
         return x0, sampling.forwards, 0
+
+    def langevin_step(self, level: int) -> float:
+        """h at a level, 0 the first, before it is bounded."""
+        return self.step_size * (1.0 + level / len(self.schedule) * (self.step_decay - 1.0))
 
     def _ode_end(self, x: Tensor, sigma: Tensor, sampling: Sampling) -> Tensor:
         """x0_hat: Euler steps of dx = (x - D) dsigma / sigma, the last one down to 0."""

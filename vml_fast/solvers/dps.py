@@ -32,6 +32,8 @@ class DPS(Solver):
     coordinates of this package that is a factor sqrt((1 + sigma_t^2)(1 + sigma_s^2)). The measure
     of the misfit is its norm over the observed entries, so zeta = 1 moves an image by about 1 in
     norm per step whatever its size, and smaller images need a smaller zeta. sigma_y plays no part.
+    The authors' code differs from the paper: it clips D to [-1, 1], takes the network's variance,
+    and counts what y holds at hidden pixels, noise alone, in the norm.
 
     Args:
         denoiser: D(x, sigma) in variance-exploding coordinates, any callable.

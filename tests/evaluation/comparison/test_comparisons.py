@@ -3,13 +3,16 @@
 from collections import Counter
 
 import pytest
+import torch
+from torch import Tensor
 
 from vml_fast.errors import InputError
 from vml_fast.evaluation.comparison import comparisons
+from vml_fast.evaluation.comparison.budgets import CONSISTENCY_METHODS
 from vml_fast.evaluation.comparison.cells import INTERPOLATIONS
 from vml_fast.evaluation.comparison.grids import select
 from vml_fast.evaluation.measurements import make_operator
-from vml_fast.solvers import BASELINES, METHODS
+from vml_fast.solvers import BASELINES, METHODS, restore
 
 PLAIN = comparisons.Request(None, consistency=False)
 
@@ -54,14 +57,75 @@ def test_cells_are_distinct_and_possible(name):
     assert {cell.method for cell in cells} <= known
 
 
-def test_published_settings():
-    ddrm = solved("ddrm")
-    assert {(c.noise_std, c.settings["steps"]) for c in ddrm} == {(0.1, 20)}
-    daps = solved("daps")
-    assert {(c.noise_std, c.settings["steps"], c.settings["ode_steps"]) for c in daps} == {
-        (0.05, 200, 5)
+def settings_of(name, *keys, with_c=True):
+    """Task, noise level and some settings of every cell."""
+    found = solved(name, comparisons.Request(None, consistency=with_c))
+    return {(c.task, c.noise_std, *(c.settings[key] for key in keys)) for c in found}
+
+
+def test_ddrm_as_published():
+    found = settings_of("ddrm", "steps")
+    assert {(noise_std, steps) for _, noise_std, steps in found} == {(0.0, 20), (0.1, 20)}
+
+
+def test_daps_as_published():
+    """The Langevin step of each task is that of the authors' task files (`lr`)."""
+    assert settings_of("daps", "steps", "ode_steps", "langevin_steps", "step_size") == {
+        (f"daps/{task}", 0.05, 200, 5, 100, step)
+        for task, step in {
+            "down_sampling": 1e-4, "inpainting_rand": 1e-4, "gaussian_blur": 1e-4,
+            "inpainting": 5e-5, "motion_blur": 5e-5,
+        }.items()
+    }  # fmt: skip
+
+
+def test_dps_as_published():
+    assert {c.budget for c in solved("dps")} == {2000}
+    assert {(zeta, steps) for *_, zeta, steps in settings_of("dps", "zeta", "steps")} == {
+        (1.0, 1000)
     }
-    assert {c.noise_std for c in solved("map-ga")} == {0.0}
+    imagenet = {task: zeta for task, _, zeta in settings_of("dps-imagenet", "zeta")}
+    assert set(imagenet) == {task for task, _ in settings_of("dps")}
+    assert imagenet["dps/gaussian_blur"] == 0.4
+    assert imagenet["dps/motion_blur"] == 0.6
+
+
+def test_map_ga_as_published():
+    counted = Counter(c.method for c in solved("map-ga", comparisons.Request(None, True)))
+    assert counted == dict.fromkeys(
+        ("map-ga", "map-ga-np", "map-ga-d", "map-ga-d-np", "pigdm", "ddrm"), 7
+    )
+    splits = settings_of("map-ga-splits", "steps", with_c=False)
+    assert {steps for *_, steps in splits} == {20, 50, 100, 200, 250, 500, 1000}
+    for cell in solved("map-ga-splits"):
+        if "map-ga" in cell.method:
+            assert cell.settings["steps"] * cell.settings["inner_steps"] == 1000
+    noisy = solved("map-ga-noisy", comparisons.Request(None, True))
+    assert {(c.noise_std, c.method) for c in noisy} == {
+        (level, method) for level in (0.05, 0.1) for method in ("map-ga-np", "map-ga-d-np", "pigdm")
+    }
+    assert {c.settings["pigdm_steps"] for c in noisy if c.method != "pigdm"} == {20}
+
+
+@pytest.mark.parametrize("name", ["map-ga", "map-ga-noisy"])
+def test_the_budget_is_what_a_published_method_takes(name):
+    """By a run of each on a small problem: forwards and Jacobian products together."""
+
+    def denoiser(x: Tensor, sigma: Tensor) -> Tensor:
+        return 0.5 * x
+
+    for cell in solved(name, comparisons.Request(None, True)):
+        if cell.task != "map-ga/half" or cell.noise_std == 0.1:
+            continue
+        operator = make_operator(cell.task, (3, 12, 12))
+        options = dict(cell.settings)
+        if cell.method in CONSISTENCY_METHODS:
+            options["consistency"] = denoiser
+        result = restore(
+            torch.zeros(1, *operator.measurement_shape), operator, denoiser,
+            method=cell.method, noise_std=cell.noise_std, **options,
+        )  # fmt: skip
+        assert result.denoiser_calls + result.vjp_calls == cell.budget, cell
 
 
 def test_selecting_keeps_the_interpolations_of_what_is_left():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from vml_fast.errors import InputError
 from vml_fast.evaluation.comparison import budgets
@@ -123,39 +123,96 @@ def _vml_map_emoji64(request: Request) -> list[Cell]:
     ]
 
 
-def _published(
-    tasks: Sequence[str], noise_std: float, solvers: dict[str, tuple[int, dict[str, Any]]]
-) -> Callable[[Request], list[Cell]]:
-    """Tasks at one noise level by solvers, each with its passes and its settings."""
+class Published(NamedTuple):
+    """What a paper ran: a method on some tasks at a noise level.
+
+    Attributes:
+        method: its name.
+        tasks: names.
+        noise_std: sigma_y, images in [-1, 1].
+        budget: network passes per image.
+        settings: keywords of the solver.
+    """
+
+    method: str
+    tasks: Sequence[str]
+    noise_std: float
+    budget: int
+    settings: dict[str, Any]
+
+
+def _published(*parts: Published) -> Callable[[Request], list[Cell]]:
+    """The cells of a paper, after the pseudo-inverses of its tasks."""
 
     def cells(request: Request) -> list[Cell]:
         images = request.images or 50
-        found = []
-        for method, (budget, settings) in solvers.items():
-            if method in budgets.CONSISTENCY_METHODS and not request.consistency:
-                continue
-            for task in tasks:
-                found.append(Cell(task, method, noise_std, budget, images, settings))
-        return [*pseudo_inverses(tasks, noise_std, images), *found]
+        chosen = [
+            part
+            for part in parts
+            if request.consistency or part.method not in budgets.CONSISTENCY_METHODS
+        ]
+        found = [
+            Cell(task, part.method, part.noise_std, part.budget, images, part.settings)
+            for part in chosen
+            for task in part.tasks
+        ]
+        seen = dict.fromkeys((task, part.noise_std) for part in chosen for task in part.tasks)
+        inverses = [
+            cell for task, level in seen for cell in pseudo_inverses((task,), level, images)
+        ]
+        return [*inverses, *found]
 
     return cells
 
 
-def _tasks_of(paper: str) -> tuple[str, ...]:
-    return tuple(name for name in TASK_PRESETS if name.startswith(f"{paper}/"))
+def _tasks_of(paper: str, *names: str) -> tuple[str, ...]:
+    """The published tasks of a paper, all of them or those named."""
+    known = tuple(name for name in TASK_PRESETS if name.startswith(f"{paper}/"))
+    return tuple(f"{paper}/{name}" for name in names) or known
 
 
 _N20K50 = {"steps": 20, "inner_steps": 50}
-_MAP_GA_SOLVERS: dict[str, tuple[int, dict[str, Any]]] = {
-    # Table 1 of MAP-GA: 1,000 iterations, here as 20 levels of 50
-    "map-ga": (3020, _N20K50),
-    "map-ga-np": (2020, _N20K50),
-    "map-ga-d": (3020, _N20K50),
-    "map-ga-d-np": (2020, _N20K50),
-    "pigdm": (200, {"steps": 100}),
-    "ddrm": (20, {"steps": 20}),
-}
+MAP_GA_SPLITS = ((20, 50), (50, 20), (100, 10), (200, 5), (250, 4), (500, 2), (1000, 1))
+"""(N, K): how MAP-GA splits its 1,000 iterations; each of its figures is of the best of them."""
+SAMPLER_STEPS = (20, 50, 100, 200, 250, 500, 1000)
+"""Steps that MAP-GA's authors gave DDRM and PiGDM, likewise."""
+_MASKS = _tasks_of("map-ga", "half", "box50", "box25", "expand", "subsample2", "alternate_rows")
 
+
+def _map_ga(
+    tasks: Sequence[str], splits: Sequence[tuple[int, int]], sampler_steps: Sequence[int]
+) -> Iterator[Published]:
+    """Table 1 of MAP-GA: its four forms at 1,000 iterations, DDRM and PiGDM."""
+    for n, k in splits:
+        for method in ("map-ga", "map-ga-np", "map-ga-d", "map-ga-d-np"):
+            passes = n * ((2 if method.endswith("-np") else 3) * k + 1)
+            settings = {"steps": n, "inner_steps": k}
+            yield Published(method, tasks, 0.0, passes, settings)
+    for n in sampler_steps:
+        yield Published("pigdm", tasks, 0.0, 2 * n, {"steps": n})
+        yield Published("ddrm", tasks, 0.0, n, {"steps": n})
+
+
+def _map_ga_noisy(noise_stds: Sequence[float]) -> Iterator[Published]:
+    """Table 4 of MAP-GA: Algorithm 3 with 20 PiGDM steps, and PiGDM."""
+    for noise_std in noise_stds:
+        for method in ("map-ga-np", "map-ga-d-np"):
+            settings = {**_N20K50, "pigdm_steps": 20}
+            yield Published(method, _MASKS, noise_std, 2060, settings)
+        yield Published("pigdm", _MASKS, noise_std, 200, {"steps": 100})
+
+
+def _daps(tasks: Sequence[str], step_size: float) -> Published:
+    """DAPS's 1,000 forwards; its authors' learning rate of the Langevin steps is per task."""
+    settings = {"steps": 200, "ode_steps": 5, "langevin_steps": 100, "step_size": step_size}
+    return Published("daps", tasks, NOISE_STD, 1000, settings)
+
+
+def _dps(tasks: Sequence[str], zeta: float) -> Published:
+    return Published("dps", tasks, NOISE_STD, 2000, {"steps": 1000, "zeta": zeta})
+
+
+_IMAGENET64 = "a network for ImageNet at 64×64 pixels (and --consistency for its main form)"
 COMPARISONS: dict[str, Comparison] = {
     "emoji64": Comparison(
         "All methods on held-out emoji, at equal budgets of network passes",
@@ -167,35 +224,60 @@ COMPARISONS: dict[str, Comparison] = {
     ),
     "vml-map": Comparison(
         "VML-MAP as published: N = 20, K = 50 (arXiv 2512.10524)",
-        _published(
-            ("map-ga/half", "map-ga/box50", "map-ga/sr4"), 0.0,
-            dict.fromkeys(("vml-map", "vml-map-pre"), (2020, _N20K50)),
-        ),
+        _published(*(
+            Published(method, _tasks_of("map-ga", "half", "box50", "sr4"), 0.0, 2020, _N20K50)
+            for method in ("vml-map", "vml-map-pre")
+        )),
         None, None, "a network for ImageNet or FFHQ at 256×256 pixels", 50,
     ),
     "map-ga": Comparison(
-        "MAP-GA as published: 1,000 iterations, noiseless (arXiv 2407.20784, Table 1)",
-        _published(_tasks_of("map-ga"), 0.0, _MAP_GA_SOLVERS),
-        None, None, "a network for ImageNet at 64×64 pixels (and --consistency for its main form)",
-        50,
+        "MAP-GA as published, noiseless, at one split of its 1,000 iterations, 20 levels of 50 "
+        "(arXiv 2407.20784, Table 1, but for its deblurring, whose kernel it does not give)",
+        _published(*_map_ga(_tasks_of("map-ga"), MAP_GA_SPLITS[:1], (100,))),
+        None, None, _IMAGENET64, 50,
+    ),
+    "map-ga-splits": Comparison(
+        "MAP-GA as published, noiseless, at all its splits of 1,000 iterations "
+        "(arXiv 2407.20784, Table 1 holds the best of each)",
+        _published(*_map_ga(_tasks_of("map-ga"), MAP_GA_SPLITS, SAMPLER_STEPS)),
+        None, None, _IMAGENET64, 50,
+    ),
+    "map-ga-noisy": Comparison(
+        "MAP-GA as published, noise of .05 and .1 (arXiv 2407.20784, Table 4)",
+        _published(*_map_ga_noisy((0.05, 0.1))),
+        None, None, _IMAGENET64, 50,
     ),
     "ddrm": Comparison(
-        "DDRM as published: 20 steps, η = .85, η_b = 1, noise .05 of [0, 1] (arXiv 2201.11793)",
-        _published(_tasks_of("ddrm"), 0.1, {"ddrm": (20, {"steps": 20})}),
+        "DDRM as published: 20 steps, η = .85, η_b = 1, without noise and with .05 of [0, 1] "
+        "(arXiv 2201.11793)",
+        _published(*(
+            Published("ddrm", _tasks_of("ddrm"), noise_std, 20, {"steps": 20})
+            for noise_std in (0.0, 0.1)
+        )),
         None, None, "a network for ImageNet at 256×256 pixels", 50,
     ),
     "daps": Comparison(
         "DAPS as published: 200 levels of 5 ODE steps and 100 Langevin steps (arXiv 2407.01521)",
         _published(
-            _tasks_of("daps"), 0.05,
-            {"daps": (1000, {"steps": 200, "ode_steps": 5, "langevin_steps": 100})},
+            _daps(_tasks_of("daps", "down_sampling", "inpainting_rand", "gaussian_blur"), 1e-4),
+            _daps(_tasks_of("daps", "inpainting", "motion_blur"), 5e-5),
         ),
         None, None, "a network for FFHQ or ImageNet at 256×256 pixels", 50,
     ),
     "dps": Comparison(
-        "DPS as published: 1,000 steps (arXiv 2209.14687)",
-        _published(_tasks_of("dps"), 0.05, {"dps": (2000, {"steps": 1000, "zeta": 1.0})}),
-        None, None, "a network for FFHQ or ImageNet at 256×256 pixels", 50,
+        "DPS as published for FFHQ: 1,000 steps, ζ = 1 (arXiv 2209.14687, D.1)",
+        _published(_dps(_tasks_of("dps"), 1.0)),
+        None, None, "a network for FFHQ at 256×256 pixels", 50,
+    ),
+    "dps-imagenet": Comparison(
+        "DPS as published for ImageNet: 1,000 steps, ζ = 1, but .4 and .6 for the Gaussian and the "
+        "motion blur (arXiv 2209.14687, D.1)",
+        _published(
+            _dps(_tasks_of("dps", "super_resolution", "inpainting_box", "inpainting_random"), 1.0),
+            _dps(_tasks_of("dps", "gaussian_blur"), 0.4),
+            _dps(_tasks_of("dps", "motion_blur"), 0.6),
+        ),
+        None, None, "a network for ImageNet at 256×256 pixels", 50,
     ),
 }  # fmt: skip
 """Name to comparison: the values of `vml-fast evaluate --preset`."""
