@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from vml_fast.errors import InputError
-
-
-def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let ``write`` make a temporary file beside ``path``, then move it there in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+from vml_fast.evaluation.files import write_whole
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in one step."""
-    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    """Write a text file in one step; its folder is made if missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda file: file.write(text.encode()))
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -59,7 +48,9 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
     """Write tensors and a JSON record into one file, so that they always belong together."""
     flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    replace_file(path, lambda temporary: save_file(flat, temporary, {"record": json.dumps(record)}))
+    content = save(flat, {"record": json.dumps(record)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda file: file.write(content))
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vml_fast.denoisers.base import Scalings
+from vml_fast.denoisers.base import Scalings, per_image
 from vml_fast.denoisers.consistency import consistency_scalings
 from vml_fast.denoisers.edm import edm_scalings
-from vml_fast.training.loss import Denoise, PreconditionedNetwork, per_sample
+from vml_fast.training.loss import Denoise, PreconditionedNetwork
 from vml_fast.training.sampling import heun_step
 
 FEWEST_LEVELS = 10
@@ -90,12 +90,12 @@ def consistency_loss(
     Returns:
         ``(B,)``.
     """
-    x = images + per_sample(sigma) * noise
+    x = images + per_image(sigma, noise) * noise
     with torch.no_grad():
         lower = heun_step(teacher, x, sigma, below)
         wanted = target(lower, below)
     return pseudo_huber(
-        (student(x, sigma) - wanted) / per_sample(edm_scalings(sigma, sigma_data).out)
+        (student(x, sigma) - wanted) / per_image(edm_scalings(sigma, sigma_data).out, x)
     )
 
 

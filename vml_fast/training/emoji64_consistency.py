@@ -17,9 +17,10 @@ from pathlib import Path
 
 from vml_fast.denoisers.loading import PRIORS
 from vml_fast.errors import InputError
+from vml_fast.evaluation.files import write_whole
 from vml_fast.training import emoji64
 from vml_fast.training.card import model_card
-from vml_fast.training.checkpoint import replace_file, write_text
+from vml_fast.training.checkpoint import write_text
 from vml_fast.training.data import load_image_folder
 from vml_fast.training.distill import ConsistencySettings, ConsistencyTrainer
 from vml_fast.training.model_folder import CONFIG, WEIGHTS
@@ -67,8 +68,10 @@ def install(run: Path) -> None:
     if not (source / WEIGHTS).is_file():
         raise InputError(f"out must hold a finished run to install, got {run}")
     summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
+    target.mkdir(parents=True, exist_ok=True)
     for name in (WEIGHTS, CONFIG, DENOISER):
-        replace_file(target / name, partial(shutil.copyfile, source / name))
+        with (source / name).open("rb") as stored:
+            write_whole(target / name, partial(shutil.copyfileobj, stored))
     write_text(target / "README.md", model_card(NAME, ABOUT, summary, read_log(run)))
 
 

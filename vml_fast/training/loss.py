@@ -7,15 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from vml_fast.denoisers.base import Scalings
+from vml_fast.denoisers.base import Scalings, per_image
 from vml_fast.denoisers.edm import edm_scalings
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
-
-
-def per_sample(values: Tensor) -> Tensor:
-    """``(B,)`` to ``(B, 1, 1, 1)``."""
-    return values[:, None, None, None]
 
 
 class PreconditionedNetwork(nn.Module):
@@ -41,8 +36,8 @@ class PreconditionedNetwork(nn.Module):
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Denoise ``x`` ``(B, C, H, W)`` at levels ``sigma`` ``(B,)``; float32, of x's shape."""
         scale = self.scalings(sigma)
-        output = self.network(per_sample(scale.input) * x, scale.noise)
-        return per_sample(scale.skip) * x + per_sample(scale.out) * output.float()
+        output = self.network(per_image(scale.input, x) * x, scale.noise)
+        return per_image(scale.skip, x) * x + per_image(scale.out, x) * output.float()
 
 
 def draw_sigma(batch: int, mean: float, std: float, generator: torch.Generator) -> Tensor:
@@ -75,6 +70,6 @@ def edm_loss(
     Returns:
         ``(B,)``.
     """
-    denoised = denoise(images + per_sample(sigma) * noise, sigma)
+    denoised = denoise(images + per_image(sigma, noise) * noise, sigma)
     weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
     return weight * (denoised - images).square().flatten(1).mean(1)

@@ -9,16 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vml_fast.denoisers.base import per_image
+from vml_fast.evaluation.files import write_whole
 from vml_fast.evaluation.images import to_uint8
-from vml_fast.training.checkpoint import replace_file
-from vml_fast.training.loss import Denoise, per_sample
-
-
-def noise_levels(steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> list[float]:
-    """``steps`` levels from sigma_max down to sigma_min, then 0 (Karras et al. 2022, Eq. 5)."""
-    ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
-    first, last = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
-    return [*((first + ramp * (last - first)) ** rho).tolist(), 0.0]
+from vml_fast.schedules import edm_schedule
+from vml_fast.training.loss import Denoise
 
 
 def heun_step(denoise: Denoise, x: Tensor, sigma: Tensor, following: Tensor) -> Tensor:
@@ -35,9 +30,9 @@ def heun_step(denoise: Denoise, x: Tensor, sigma: Tensor, following: Tensor) -> 
     """
 
     def slope(x: Tensor, level: Tensor) -> Tensor:
-        return (x - denoise(x, level)) / per_sample(level)
+        return (x - denoise(x, level)) / per_image(level, x)
 
-    change = per_sample(following - sigma)
+    change = per_image(following - sigma, x)
     first = slope(x, sigma)
     euler = x + change * first
     if not bool((following > 0).all()):
@@ -61,7 +56,7 @@ def flow_end(
     Returns:
         ``(B, C, H, W)``.
     """
-    levels = x.new_tensor(noise_levels(steps, sigma_min, sigma)[:-1])
+    levels = edm_schedule(steps, sigma_min=sigma_min, sigma_max=sigma).to(x)
     for level, following in pairwise(levels):
         x = heun_step(denoise, x, level.expand(len(x)), following.expand(len(x)))
     return x
@@ -87,7 +82,8 @@ def heun_sample(
     Returns:
         ``(B, C, H, W)``, about [-1, 1].
     """
-    levels = noise.new_tensor(noise_levels(steps, sigma_min, sigma_max))
+    levels = edm_schedule(steps, sigma_min=sigma_min, sigma_max=sigma_max).to(noise)
+    levels = torch.cat([levels, levels.new_zeros(1)])
     x = noise * levels[0]
     for level, following in pairwise(levels):
         x = heun_step(denoise, x, level.expand(len(x)), following.expand(len(x)))
@@ -99,7 +95,7 @@ def save_grid(images: Tensor, path: Path, columns: int, zoom: int = 1) -> None:
 
     Args:
         images: ``(B, 3, H, W)`` in [-1, 1].
-        path: of the PNG.
+        path: of the PNG; its folder is made if missing.
         columns: images per row; missing ones of the last row are white.
         zoom: pixels per image pixel.
     """
@@ -111,4 +107,5 @@ def save_grid(images: Tensor, path: Path, columns: int, zoom: int = 1) -> None:
     picture = Image.fromarray(tiles.reshape(rows * height, columns * width, channels).numpy())
     size = (picture.width * zoom, picture.height * zoom)
     picture = picture.resize(size, Image.Resampling.NEAREST)
-    replace_file(path, lambda temporary: picture.save(temporary, format="PNG"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda file: picture.save(file, format="PNG"))
