@@ -75,14 +75,17 @@ def run_traces(output: Path, samples: int, side: int) -> None:
     second = traces.compare(problems[1], max(samples // 16, 2), steps=20, inner_steps=5)
     found = [first[1], second[1]]
     header = [
-        "prior", "traces", "nats below nearest mode", "coverage of the modes", "spread",
-        "ends on another mode than without",
+        "prior", "traces", "nats below nearest mode", "nats below the highest mode",
+        "coverage of the modes", "spread", "ends on another mode than without",
     ]  # fmt: skip
     rows = [
         [
             problem.name,
             form,
-            *(f"{one[key]:.3f}" for key in ("mode_gap", "coverage", "spread", "switched")),
+            *(
+                f"{one[key]:.3f}"
+                for key in ("mode_gap", "top_gap", "coverage", "spread", "switched")
+            ),
         ]
         for problem, scores in zip(problems, found, strict=True)
         for form, one in scores.items()
@@ -135,29 +138,33 @@ def run_tau(output: Path, images: int) -> None:
     """Run, print and write the study of tau; errors as in `run_toy`."""
     check_count("--images", images, 1)
     _prepare(output)
-    found, trial = tau.sweep(count=images), tau.artifacts()
-    header = ["σ_y", "τ / σ_y", "preconditioned", "PSNR, dB", "residual / σ_y"]
+    studies = [tau.exact_study(images), tau.learned_study(max(images // 2, 1))]
+    header = ["prior", "σ_y", "τ / σ_y", "preconditioned", "PSNR, dB", "residual / σ_y"]
     rows = [
         [
+            name,
             f"{p.noise_std:g}",
             f"{p.ratio:g}",
             "yes" if p.preconditioned else "no",
             f"{p.psnr:.2f}",
             f"{p.residual:.3f}",
         ]
+        for name, found, _ in studies
         for p in found
     ]
-    growth = {
-        name: [None if value != value else value for value in values]  # NaN: not optimized
-        for name, values in trial.growth.items()
-    }
     record = {
-        "sweep": [asdict(one) for one in found],
-        "sigmas": trial.sigmas,
-        "growth": growth,
+        name: {
+            "sweep": [asdict(one) for one in found],
+            "sigmas": trial.sigmas,
+            "growth": {
+                step: [None if value != value else value for value in values]  # NaN: not optimized
+                for step, values in trial.growth.items()
+            },
+        }
+        for name, found, trial in studies
     }
     title = "Noisy data: where to stop, and the step size that diverges"
-    _write(output, "tau", title, header, rows, record, tau_figure(found, trial))
+    _write(output, "tau", title, header, rows, record, tau_figure(studies))
 
 
 def run_latent(output: Path, prior: str, images: int, pixels: str) -> None:

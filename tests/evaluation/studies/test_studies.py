@@ -87,7 +87,8 @@ def test_a_decomposition_pays_after_its_set_up_over_the_gain():
 
 
 def test_the_naive_step_diverges_below_the_bound_and_the_stable_one_does_not():
-    trial = tau.artifacts(smooth_prior(8, 3), steps=14, inner_steps=12)
+    prior = smooth_prior(8, 3)
+    trial = tau.artifacts(prior, tau.exact_images(prior, 1), steps=14, inner_steps=12)
     low = [i for i, sigma in enumerate(trial.sigmas) if sigma < 0.35 * tau.SHOWN_NOISE]
     naive, stable = trial.growth["step σ_y²"], trial.growth["stable step"]
     assert max(naive[i] for i in low) > 10
@@ -98,22 +99,25 @@ def test_the_naive_step_diverges_below_the_bound_and_the_stable_one_does_not():
 
 def test_the_sweep_is_over_both_forms():
     prior = smooth_prior(8, 3)
-    found = tau.sweep(prior, (0.1,), (0.0, 1.0), count=2, steps=8, inner_steps=2)
+    truth = tau.exact_images(prior, 2)
+    found = tau.sweep(prior, truth, (0.1,), (0.0, 1.0), steps=8, inner_steps=2)
     assert [(p.ratio, p.preconditioned) for p in found] == [
         (0.0, False), (0.0, True), (1.0, False), (1.0, True),
     ]  # fmt: skip
-    trial = tau.artifacts(prior, steps=4, inner_steps=1)
-    assert len(tau_figure(found, trial).axes) == 7
+    trial = tau.artifacts(prior, truth[:1], steps=4, inner_steps=1)
+    studies = [tau.Study(name, found, trial) for name in ("one", "two")]
+    assert len(tau_figure(studies).axes) == 14
 
 
 def test_the_commands_write_their_files(monkeypatch, tmp_path):
     point = tau.Point(0.1, 0.0, False, 30.0, 1.0)
     trial = tau.Trial(
-        torch.zeros(1, 4, 4), torch.zeros(1, 4, 4), {"step σ_y²": torch.zeros(1, 4, 4)},
+        torch.zeros(3, 4, 4), torch.zeros(3, 4, 4), {"step σ_y²": torch.zeros(3, 4, 4)},
         [1.0, 0.1], {"step σ_y²": [1.0, float("nan")]},
     )  # fmt: skip
-    monkeypatch.setattr(tau, "sweep", lambda count: [point])
-    monkeypatch.setattr(tau, "artifacts", lambda: trial)
+    for name in ("exact_study", "learned_study"):
+        study = tau.Study(name, [point], trial)
+        monkeypatch.setattr(tau, name, lambda images, study=study: study)
 
     def quality(count, inner_steps):
         return [scaling.Quality(1.0, 10.0, inner_steps, "none", 0.1, 1.0)]

@@ -5,29 +5,42 @@ levels below about .35 sigma_y: where a direction has the prior variance sigma_t
 the loss is 1/(4 sigma_t²) from the prior alone, and sigma_y² times that passes 2. What it adds
 there are details as sharp as the prior's finest scale. The step size of this package,
 sigma_y² sigma_t²/(L sigma_t² + sigma_y²), is below the bound at every level; so the cure needs no
-tau. Stopping at tau = c sigma_y is another one.
+tau. Stopping at tau = c sigma_y is another one, and with a learned denoiser, whose errors the steps
+at low levels add to the image, it is worth more than the cure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from vml_fast.denoisers import GaussianMixtureDenoiser
+from vml_fast.denoisers import (
+    GaussianMixtureDenoiser,
+    ScaledDenoiser,
+    accelerate,
+    load_denoiser,
+)
+from vml_fast.evaluation.comparison.dataset import spread
+from vml_fast.evaluation.heldout import heldout_emoji
 from vml_fast.evaluation.metrics import psnr
 from vml_fast.evaluation.studies.priors import smooth_prior
 from vml_fast.operators import LinearOperator, task
 from vml_fast.runtime.noise import Noise
-from vml_fast.schedules import edm_schedule
+from vml_fast.schedules import SIGMA_MAX, SIGMA_MIN, edm_schedule
 from vml_fast.solvers import VMLMAP
 
 NOISE_STDS = (0.01, 0.05, 0.1, 0.2)
 RATIOS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 TASK = "random50"
 SHOWN_NOISE = 0.2
+LEARNED = "emoji64"
+LEARNED_RATIOS = (0.0, 0.5, 1.0, 2.0)
+
+Denoiser = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -56,7 +69,7 @@ class Trial:
     Attributes:
         truth: (1, H, W).
         y: (1, H, W), 0 where hidden.
-        images: restorations by name.
+        images: restorations by name, not clipped.
         sigmas: the noise levels.
         growth: by name, per level: RMS of the last gradient step over that of the first one.
     """
@@ -68,36 +81,84 @@ class Trial:
     growth: dict[str, list[float]]
 
 
-def problem(
-    prior: GaussianMixtureDenoiser, noise_std: float, count: int
-) -> tuple[LinearOperator, Tensor, Tensor]:
-    """H, images of the prior, and their measurements: half of the pixels, noisy."""
-    operator = task(TASK, prior.image_shape)
-    truth = prior.mixture.sample(count, generator=torch.Generator().manual_seed(1))
-    noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(2)).double()
-    return operator, truth, operator.forward(truth + noise_std * noise)
+class Study(NamedTuple):
+    """All of it with one prior.
+
+    Attributes:
+        name: of the prior.
+        found: quality against tau / sigma_y.
+        trial: the artifacts.
+    """
+
+    name: str
+    found: list[Point]
+    trial: Trial
+
+
+def exact_study(images: int) -> Study:
+    """On pictures whose denoiser is exact."""
+    prior = smooth_prior()
+    truth = exact_images(prior, images)
+    found = sweep(prior, truth, backend="reference")
+    return Study("exact prior, 16×16", found, artifacts(prior, truth[:1]))
+
+
+def learned_study(images: int) -> Study:
+    """On held-out emoji with the embedded denoiser, preconditioned, with fewer steps."""
+    prior = load_denoiser(LEARNED)
+    assert isinstance(prior, ScaledDenoiser)
+    prior = accelerate(prior, "float32")
+    every = heldout_emoji()[1]
+    truth = every[spread(len(every), images)]
+    found = sweep(prior, truth, ratios=LEARNED_RATIOS, forms=(True,), inner_steps=5)
+    return Study(LEARNED, found, artifacts(prior, truth[:1], inner_steps=5))
+
+
+def exact_images(prior: GaussianMixtureDenoiser, count: int) -> Tensor:
+    """Images of an exact prior, (count, C, H, W)."""
+    return prior.mixture.sample(count, generator=torch.Generator().manual_seed(1))
+
+
+def problem(truth: Tensor, noise_std: float) -> tuple[LinearOperator, Tensor]:
+    """H and y: half of the pixels of the images (B, C, H, W), noisy."""
+    channels, height, width = truth.shape[1:]
+    noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(2)).to(truth)
+    operator = task(TASK, (channels, height, width))
+    return operator, operator.forward(truth + noise_std * noise)
 
 
 def sweep(
-    prior: GaussianMixtureDenoiser | None = None,
+    prior: Denoiser,
+    truth: Tensor,
     noise_stds: Sequence[float] = NOISE_STDS,
     ratios: Sequence[float] = RATIOS,
     *,
-    count: int = 8,
+    forms: Sequence[bool] = (False, True),
     steps: int = 20,
     inner_steps: int = 10,
+    backend: str = "auto",
 ) -> list[Point]:
-    """Quality against tau / sigma_y, for every noise level and both forms."""
-    prior = prior or smooth_prior()
+    """Quality against tau / sigma_y at every noise level.
+
+    Args:
+        prior: D.
+        truth: (B, C, H, W) images.
+        noise_stds: sigma_y.
+        ratios: tau / sigma_y.
+        forms: whether preconditioned.
+        steps: N.
+        inner_steps: K.
+        backend: of the fused ops.
+    """
     found = []
     for noise_std in noise_stds:
-        operator, truth, y = problem(prior, noise_std, count)
+        operator, y = problem(truth, noise_std)
         for ratio in ratios:
-            for preconditioned in (False, True):
+            for preconditioned in forms:
                 result = VMLMAP(
                     prior, operator, noise_std=noise_std, steps=steps, inner_steps=inner_steps,
                     preconditioner="auto" if preconditioned else None,
-                    stop_sigma=ratio * noise_std if ratio else None, backend="reference",
+                    stop_sigma=ratio * noise_std if ratio else None, backend=backend,
                 ).solve(y)  # fmt: skip
                 quality = float(psnr(result.image, truth).mean())
                 residual = float(result.residual.mean()) / noise_std
@@ -106,17 +167,18 @@ def sweep(
 
 
 def artifacts(
-    prior: GaussianMixtureDenoiser | None = None,
+    prior: Denoiser,
+    truth: Tensor,
     noise_std: float = SHOWN_NOISE,
     *,
     steps: int = 20,
     inner_steps: int = 20,
 ) -> Trial:
-    """One image by the naive step size sigma_y², the stable one, and with tau = sigma_y."""
-    prior = prior or smooth_prior()
-    operator, truth, y = problem(prior, noise_std, 1)
+    """One image (1, C, H, W) by the naive step size sigma_y², the stable one, and tau = sigma_y."""
+    operator, y = problem(truth, noise_std)
     images, growth = {}, {}
-    levels = edm_schedule(steps, sigma_min=prior.sigma_min, sigma_max=prior.sigma_max)
+    low, high = getattr(prior, "sigma_min", SIGMA_MIN), getattr(prior, "sigma_max", SIGMA_MAX)
+    levels = edm_schedule(steps, sigma_min=low, sigma_max=high)
     for name, stable, tau in (
         ("step σ_y²", False, 0.0),
         ("stable step", True, 0.0),
@@ -130,7 +192,7 @@ def artifacts(
 
 
 def _descend(
-    prior: GaussianMixtureDenoiser,
+    prior: Denoiser,
     operator: LinearOperator,
     y: Tensor,
     noise_std: float,
@@ -161,7 +223,7 @@ def _descend(
 
 
 def _direction(
-    prior: GaussianMixtureDenoiser,
+    prior: Denoiser,
     operator: LinearOperator,
     y: Tensor,
     x: Tensor,

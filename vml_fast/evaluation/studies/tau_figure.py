@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from vml_fast.evaluation.figures import INK, MUTED, finish_axes, new_figure
-from vml_fast.evaluation.images import to_uint8
+from vml_fast.evaluation.figures import INK, MUTED, Panel, draw_panel, finish_axes, new_figure
 from vml_fast.evaluation.metrics import psnr
-from vml_fast.evaluation.studies.tau import SHOWN_NOISE, Point, Trial
+from vml_fast.evaluation.studies.tau import SHOWN_NOISE, Point, Study, Trial
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,53 +21,63 @@ CLIP = 3.0
 """Diverging results are drawn and scored clipped to this."""
 
 
-def tau_figure(found: Sequence[Point], trial: Trial) -> Figure:
-    """The artifacts, when they arise, and the quality against tau / sigma_y."""
-    title = "Noisy data: the step size that diverges at low levels, its cure, and where to stop"
-    figure = new_figure(9.6, 5.6, title)
-    outline = figure.add_gridspec(2, 1, height_ratios=(1, 1.5))
-    panels = {"truth": trial.truth, "measurement": trial.y, **trial.images}
-    cells = outline[0].subgridspec(1, len(panels))
-    for i, (name, image) in enumerate(panels.items()):
-        _draw_image(figure.add_subplot(cells[0, i]), name, image, trial.truth)
-    curves = outline[1].subgridspec(1, 2)
-    _draw_growth(figure.add_subplot(curves[0, 0]), trial)
-    _draw_sweep(figure.add_subplot(curves[0, 1]), found)
+def tau_figure(studies: Sequence[Study]) -> Figure:
+    """Per prior: the artifacts, when they arise, and the quality against tau / sigma_y.
+
+    Args:
+        studies: one per prior.
+    """
+    title = (
+        "Noisy data, half of the pixels hidden (gray): the step size that diverges at low noise "
+        "levels, its cure, and where to stop"
+    )
+    figure = new_figure(9.6, 5.0 * len(studies), title)
+    outline = figure.add_gridspec(2 * len(studies), 1, height_ratios=(1, 1.35) * len(studies))
+    for k, (name, found, trial) in enumerate(studies):
+        panels = {"truth": trial.truth, "measurement": trial.y, **trial.images}
+        cells = outline[2 * k].subgridspec(1, len(panels))
+        for i, (words, image) in enumerate(panels.items()):
+            axes = figure.add_subplot(cells[0, i])
+            _draw_image(axes, words, image, trial.truth)
+            if i == 0:
+                axes.set_ylabel(name, fontsize=8, color=INK)
+        curves = outline[2 * k + 1].subgridspec(1, 2)
+        _draw_growth(figure.add_subplot(curves[0, 0]), trial)
+        _draw_sweep(figure.add_subplot(curves[0, 1]), found)
     return figure
 
 
 def _draw_image(axes: Axes, name: str, image: Tensor, truth: Tensor) -> None:
-    axes.imshow(to_uint8(image)[0].numpy(), cmap="gray", vmin=0, vmax=255)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.set_title(name, fontsize=8, color=INK, pad=3)
-    if name not in ("truth", "measurement"):
-        value = float(psnr(image.clamp(-CLIP, CLIP)[None], truth[None]))
-        axes.set_xlabel(f"{value:.1f} dB", fontsize=7, color=MUTED, labelpad=2)
+    value = float(psnr(image.clamp(-CLIP, CLIP)[None], truth[None]))
+    known = name in ("truth", "measurement")
+    draw_panel(axes, Panel(image, name, "" if known else f"{value:.1f} dB"))
 
 
 def _draw_growth(axes: Axes, trial: Trial) -> None:
     for (name, values), color in zip(trial.growth.items(), STEP_COLORS, strict=False):
         axes.plot(trial.sigmas, values, "o-", ms=3, lw=1.1, color=color, label=name)
     axes.axhline(1.0, color=MUTED, lw=0.7, ls=":")
-    axes.axvline(0.35 * SHOWN_NOISE, color=MUTED, lw=0.8, ls="--", label=".35 σ_y")
+    axes.axvline(0.35 * SHOWN_NOISE, color=MUTED, lw=0.8, ls="--", label="bound of step σ_y²")
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.invert_xaxis()
     axes.set_xlabel(f"noise level σ, σ_y = {SHOWN_NOISE:g}", fontsize=7, color=INK)
-    axes.set_ylabel("last step over first step of a level", fontsize=7, color=INK)
+    axes.set_ylabel("length of a level's last step\nover that of its first", fontsize=7, color=INK)
     finish_axes(axes)
     axes.legend(fontsize=6.5, frameon=False)
 
 
 def _draw_sweep(axes: Axes, found: Sequence[Point]) -> None:
-    levels = list(dict.fromkeys(point.noise_std for point in found))
+    levels, drawn = list(dict.fromkeys(point.noise_std for point in found)), set[str]()
     for noise_std, color in zip(levels, COLORS, strict=False):
         for preconditioned, line in ((False, "o-"), (True, "s--")):
             ones = [
                 p for p in found if (p.noise_std, p.preconditioned) == (noise_std, preconditioned)
             ]
-            label = f"σ_y = {noise_std:g}" if not preconditioned else None
+            if not ones:
+                continue
+            label = None if f"σ_y = {noise_std:g}" in drawn else f"σ_y = {noise_std:g}"
+            drawn.add(f"σ_y = {noise_std:g}")
             ratios = [max(p.ratio, 0.05) for p in ones]  # 0 has no place on this axis
             axes.plot(ratios, [p.psnr for p in ones], line, color=color, ms=3, lw=1.1, label=label)
     axes.set_xscale("log")

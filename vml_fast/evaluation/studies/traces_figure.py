@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 COLORS = {"drop": ACCENT, "hutchinson": "#d97706", "hutch++": "#059669", "exact": "#dc2626"}
 FLOOR = 1e-3
-"""Shares below are drawn there."""
+"""Smaller shares are left out."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,10 @@ def traces_figure(
     scores: Sequence[dict[str, dict[str, float]]],
 ) -> Figure:
     """Per problem: the traces' share of the gradient over the levels, and where the runs end."""
-    title = "The dropped traces: large at high noise, nothing in the end; they change which mode"
+    title = (
+        "The traces that the loss drops: up to as large as the rest of its gradient, nothing in "
+        "the end; they change which mode a run ends on"
+    )
     figure = new_figure(11.5, 2.6 * len(problems) + 0.4, title)
     grid = figure.subplots(len(problems), 4, squeeze=False, width_ratios=(1.5, 1, 1, 1))
     for axes, problem, run, found in zip(grid, problems, runs, scores, strict=True):
@@ -69,7 +72,7 @@ def traces_figure(
 def _draw_shares(axes: Axes, problem: Problem, runs: dict[str, Descent]) -> None:
     for form, run in runs.items():
         if form != "drop":
-            values = [max(share, FLOOR) for share in run.shares]
+            values = [share if share >= FLOOR else float("nan") for share in run.shares]
             axes.plot(run.sigmas, values, "o-", ms=3, lw=1.1, color=COLORS[form], label=form)
     axes.axhline(1.0, color=MUTED, lw=0.7, ls=":")
     axes.axvline(problem.noise_std, color=MUTED, lw=0.7, ls="--")
