@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from vml_fast.checks import check_count
 from vml_fast.denoisers.base import Denoiser, per_image
 from vml_fast.errors import InputError
 from vml_fast.ops.philox import normal
@@ -121,7 +122,7 @@ def hutchinson(
     Raises:
         InputError: probes is below 1.
     """
-    _check_probes(probes)
+    check_count("probes", probes, 1)
 
     def vectors(x: Tensor, product: LinearMap) -> Iterator[tuple[Tensor, float]]:
         for i in range(probes):
@@ -152,7 +153,7 @@ def hutch_plus_plus(
     Raises:
         InputError: probes is not a multiple of 3.
     """
-    _check_probes(probes)
+    check_count("probes", probes, 1)
     if probes % 3:
         raise InputError(f"probes of Hutch++ must be a multiple of 3, got {probes}")
     third = probes // 3
@@ -252,11 +253,6 @@ def _signs(
         tuple(x.shape), seed=seeds, sample=index.to(device), draw=PROBE_DRAW + draw, dtype=x.dtype
     )
     return torch.where(gaussian < 0, -1.0, 1.0).to(x)
-
-
-def _check_probes(probes: int) -> None:
-    if isinstance(probes, bool) or not isinstance(probes, int) or probes < 1:
-        raise InputError(f"probes must be a whole number of at least 1, got {probes!r}")
 
 
 TRACES: dict[str, TraceEstimate] = {

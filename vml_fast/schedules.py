@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vml_fast.arrays import Array, as_floating
+from vml_fast.checks import check_count
 from vml_fast.errors import InputError
 
 SIGMA_MIN = 0.002
@@ -41,8 +42,7 @@ def edm_schedule(
     Raises:
         InputError: an argument is outside its range.
     """
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise InputError(f"steps is {steps!r}; it must be a whole number of at least 1.")
+    steps = check_count("steps", steps, 1)
     if not 0.0 < sigma_min <= sigma_max < float("inf"):
         raise InputError(
             f"sigma_min is {sigma_min} and sigma_max is {sigma_max}; "
@@ -76,8 +76,7 @@ def ddpm_schedule(steps: int, *, sigma_min: float = 0.0, sigma_max: float = floa
     Raises:
         InputError: steps is no whole number of at least 1, or the range holds no level.
     """
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise InputError(f"steps is {steps!r}; it must be a whole number of at least 1.")
+    steps = check_count("steps", steps, 1)
     betas = torch.linspace(DDPM_BETAS[0], DDPM_BETAS[1], DDPM_STEPS, dtype=torch.float64)
     abar = (1.0 - betas).cumprod(0)
     levels = ((1.0 - abar) / abar).log() / 2

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from vml_fast.checks import check_count
 from vml_fast.cli.bench import RUNG_KEYS
 from vml_fast.cli.checks import check_name
 from vml_fast.cli.environment import execution
@@ -20,7 +21,6 @@ from vml_fast.evaluation.ladder import ladder
 from vml_fast.evaluation.machine import device_words
 from vml_fast.evaluation.throughput import Comparison, compare
 from vml_fast.evaluation.throughput_figure import throughput_figure
-from vml_fast.solvers.checks import check_count
 
 RECORD, CHART = "bench.json", "bench.png"
 COLUMNS = (

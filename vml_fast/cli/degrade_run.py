@@ -12,6 +12,7 @@ import torch
 import typer
 from torch import Tensor
 
+from vml_fast.checks import check_count
 from vml_fast.cli.checks import check_name, check_seed
 from vml_fast.cli.environment import execution, file_digest
 from vml_fast.cli.masks import read_mask
@@ -22,7 +23,7 @@ from vml_fast.evaluation.images import MAX_PIXELS, write_array, write_picture
 from vml_fast.evaluation.inputs import ImageShape, read_clean
 from vml_fast.evaluation.measurements import make_operator, measurement_pictures, simulate
 from vml_fast.operators import TASKS, LinearOperator
-from vml_fast.solvers.checks import check_count, check_noise_std
+from vml_fast.solvers.checks import check_noise_std
 
 RECORD = "degrade.json"
 ARRAYS, PICTURES = "measurements", "pictures"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vml_fast.checks import check_count
 from vml_fast.cli.checks import check_name, check_seed, naming_options
 from vml_fast.denoisers.loading import EMBEDDED
 from vml_fast.denoisers.precision import DTYPES
@@ -19,7 +20,7 @@ from vml_fast.evaluation.comparison.dataset import HELDOUT
 from vml_fast.operators import PRESETS as TASK_PRESETS
 from vml_fast.operators import TASKS
 from vml_fast.solvers import BASELINES, METHODS
-from vml_fast.solvers.checks import check_count, check_noise_std
+from vml_fast.solvers.checks import check_noise_std
 
 Value = TypeVar("Value")
 DEFAULT_PRIOR = "emoji64"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich.console import Console
 
+from vml_fast.checks import check_count
 from vml_fast.cli.checks import check_seed
 from vml_fast.cli.priors import load_image_prior, load_prior
 from vml_fast.cli.tables import print_table
@@ -25,7 +26,6 @@ from vml_fast.evaluation.studies.tau_figure import tau_figure
 from vml_fast.evaluation.studies.toy_figure import toy_figure
 from vml_fast.evaluation.studies.traces_figure import traces_figure
 from vml_fast.evaluation.tables import markdown
-from vml_fast.solvers.checks import check_count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

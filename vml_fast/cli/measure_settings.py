@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from vml_fast.checks import check_count
 from vml_fast.cli.checks import check_name
 from vml_fast.cli.environment import check_backend
 from vml_fast.cli.priors import load_image_prior
@@ -15,7 +16,7 @@ from vml_fast.errors import InputError
 from vml_fast.evaluation.workload import Workload, make_workload
 from vml_fast.operators import TASKS
 from vml_fast.solvers import METHODS
-from vml_fast.solvers.checks import check_count, check_noise_std
+from vml_fast.solvers.checks import check_noise_std
 
 
 @dataclass(frozen=True)

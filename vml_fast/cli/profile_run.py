@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from vml_fast.checks import check_count
 from vml_fast.cli.checks import check_name
 from vml_fast.cli.environment import execution
 from vml_fast.cli.measure_settings import MeasureSettings, describe
@@ -25,7 +26,6 @@ from vml_fast.evaluation.text import shorten
 from vml_fast.evaluation.timing import seconds_of
 from vml_fast.evaluation.workload import bare_pass, runner_options
 from vml_fast.solvers import Result
-from vml_fast.solvers.checks import check_count
 
 TRACE, RECORD, PAGE = "trace.json", "profile.json", "profile.md"
 PARTS_COLUMNS = ("part", "calls", "ms in all", "ms each", "share")

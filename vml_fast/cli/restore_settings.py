@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from vml_fast.checks import check_count
 from vml_fast.cli.checks import check_name, check_seed
 from vml_fast.cli.environment import file_digest
 from vml_fast.cli.priors import weights_digest
@@ -14,7 +15,7 @@ from vml_fast.operators import TASKS
 from vml_fast.ops.backends import BACKENDS
 from vml_fast.runtime.traces import FORMS as TRACES
 from vml_fast.solvers import METHODS
-from vml_fast.solvers.checks import check_count, check_noise_std
+from vml_fast.solvers.checks import check_noise_std
 from vml_fast.solvers.task_defaults import defaults_of
 
 EXECUTION_ONLY = ("device", "backend", "batch_size", "figures")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vml_fast.checks import check_count
 from vml_fast.denoisers.base import ScaledDenoiser
 from vml_fast.errors import InputError
 from vml_fast.evaluation.measurements import SIMULATION_DRAW, make_operator, simulate
@@ -19,7 +20,7 @@ from vml_fast.runtime.choose import Wish
 from vml_fast.runtime.graph import WARM_UPS, Recording, new_pool
 from vml_fast.runtime.runners import make_network
 from vml_fast.solvers import VMLMAP
-from vml_fast.solvers.checks import check_count, check_noise_std
+from vml_fast.solvers.checks import check_noise_std
 from vml_fast.solvers.methods import method_options
 
 COARSE = 4

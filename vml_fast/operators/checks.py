@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from vml_fast.checks import check_number
 from vml_fast.errors import InputError
 
 STATE_DTYPES = (torch.float32, torch.float64)
@@ -28,51 +28,9 @@ def image_shape(value: Any) -> tuple[int, int, int]:
     return int(value[0]), int(value[1]), int(value[2])
 
 
-def positive_int(name: str, value: Any) -> int:
-    """Return `value` as an integer of at least 1."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < 1:
-        raise InputError(f"{name} is {value!r}; allowed: a positive integer")
-    return int(value)
-
-
-def number(
-    name: str,
-    value: Any,
-    low: float,
-    high: float,
-    *,
-    low_open: bool = False,
-    high_open: bool = False,
-) -> float:
-    """Return `value` as a finite float in [low, high], without the ends that are open."""
-    high_open = high_open or math.isinf(high)
-    left, right = "(" if low_open else "[", ")" if high_open else "]"
-    if (
-        not isinstance(value, Real)
-        or isinstance(value, bool)
-        or not math.isfinite(value)
-        or not low <= float(value) <= high
-        or (low_open and float(value) == low)
-        or (high_open and float(value) == high)
-    ):
-        raise InputError(
-            f"{name} is {value!r}; allowed: a number in {left}{low:g}, {high:g}{right}"
-        )
-    return float(value)
-
-
-def flag(name: str, value: Any) -> bool:
-    """Return `value`, which must be True or False: a word would count as True."""
-    if not isinstance(value, bool):
-        raise InputError(f"{name} is {value!r}; allowed: True or False")
-    return value
-
-
 def tolerance(value: Any) -> float:
     """Return `value` as rtol, a float in [0, 1)."""
-    if not isinstance(value, Real) or not 0 <= float(value) < 1:
-        raise InputError(f"rtol is {value!r}; allowed: a number in [0, 1)")
-    return float(value)
+    return check_number("rtol", value, 0, 1, high_open=True)
 
 
 def finite(name: str, tensor: Tensor) -> Tensor:

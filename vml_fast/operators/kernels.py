@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vml_fast.checks import check_count, check_number
 from vml_fast.errors import InputError
-from vml_fast.operators import checks
 from vml_fast.operators.draws import uniforms
 
 
@@ -21,8 +21,8 @@ def gaussian_kernel(taps: int, std: float) -> Tensor:
         taps: number of entries.
         std: standard deviation in pixels, positive.
     """
-    taps = checks.positive_int("taps", taps)
-    std = checks.number("std", std, 0, math.inf, low_open=True)
+    taps = check_count("taps", taps, 1)
+    std = check_number("std", std, 0, math.inf, low_open=True)
     t = torch.arange(taps, dtype=torch.float64) - (taps - 1) / 2
     # Relative to the largest entry, so that a tiny std leaves the center and not 0/0.
     exponent = -0.5 * (t / std) ** 2
@@ -32,7 +32,7 @@ def gaussian_kernel(taps: int, std: float) -> Tensor:
 
 def uniform_kernel(taps: int) -> Tensor:
     """1/taps: (taps,)."""
-    taps = checks.positive_int("taps", taps)
+    taps = check_count("taps", taps, 1)
     return torch.full((taps,), 1 / taps, dtype=torch.float64)
 
 
@@ -50,10 +50,10 @@ def motion_kernel(size: int, intensity: float = 0.5, seed: int = 0) -> Tensor:
         intensity: 0 (a straight line) to 1 (much shaken).
         seed: draws the path.
     """
-    size = checks.positive_int("size", size)
+    size = check_count("size", size, 1)
     if size < 3 or size % 2 == 0:
         raise InputError(f"size is {size}; allowed: an odd integer of at least 3")
-    path = _path(checks.number("intensity", intensity, 0, 1), 16 * size, seed)
+    path = _path(check_number("intensity", intensity, 0, 1), 16 * size, seed)
     reach = np.abs(path).max()
     path = path * (0.8 * (size // 2) / reach) + size // 2
     return _draw(path, size)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vml_fast.checks import check_count, check_number
 from vml_fast.errors import InputError
 from vml_fast.operators import checks
 from vml_fast.operators.draws import permutation
@@ -40,7 +41,7 @@ def expand_mask(image_shape: tuple[int, int, int], width: float = 0.25) -> Tenso
 def random_mask(image_shape: tuple[int, int, int], missing: float = 0.7, seed: int = 0) -> Tensor:
     """Hide round(missing·H·W) pixels drawn without replacement by `seed`, in all channels alike."""
     _, height, width = checks.image_shape(image_shape)
-    missing = checks.number("missing", missing, 0, 1)
+    missing = check_number("missing", missing, 0, 1)
     hidden = round(missing * height * width)
     if hidden == height * width:
         raise InputError(
@@ -54,7 +55,7 @@ def random_mask(image_shape: tuple[int, int, int], missing: float = 0.7, seed: i
 def subsample_mask(image_shape: tuple[int, int, int], factor: int = 2) -> Tensor:
     """Keep the pixels whose row and column are multiples of `factor`."""
     _, height, width = checks.image_shape(image_shape)
-    factor = checks.positive_int("factor", factor)
+    factor = check_count("factor", factor, 1)
     mask = torch.zeros(1, height, width, dtype=torch.bool)
     mask[:, ::factor, ::factor] = True
     return mask
@@ -71,7 +72,7 @@ def alternate_rows_mask(image_shape: tuple[int, int, int]) -> Tensor:
 def _box(image_shape: tuple[int, int, int], width: Any) -> Tensor:
     """False in the central box."""
     _, height, columns = checks.image_shape(image_shape)
-    width = checks.number("width", width, 0, 1, low_open=True, high_open=True)
+    width = check_number("width", width, 0, 1, low_open=True, high_open=True)
     rows, sides = round(width * height), round(width * columns)
     if not 0 < rows * sides < height * columns:
         raise InputError(

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from vml_fast.arrays import as_floating
+from vml_fast.checks import check_count
 from vml_fast.errors import InputError
 from vml_fast.operators import checks
 from vml_fast.operators.decompositions import dense_svd, truncated_svd
@@ -87,7 +88,7 @@ class MatrixOperator(SVDOperator):
         if rank is None:
             return smaller
         largest = smaller - 1 if self._sparse else smaller
-        if checks.positive_int("rank", rank) > largest:
+        if check_count("rank", rank, 1) > largest:
             kind = "sparse" if self._sparse else "dense"
             raise InputError(
                 f"rank is {rank}; a {kind} matrix of shape {(self._height, self._width)} allows 1 "

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from vml_fast.checks import check_count
 from vml_fast.errors import InputError
 from vml_fast.operators import checks
 from vml_fast.operators.linear_operator import DEFAULT_RTOL
@@ -88,7 +89,7 @@ class SuperResolution(SVDOperator):
 
 def checked_factor(factor: Any, image_shape: tuple[int, int, int]) -> int:
     """Return `factor` as a positive integer that divides both sides of the image."""
-    factor = checks.positive_int("factor", factor)
+    factor = check_count("factor", factor, 1)
     if image_shape[1] % factor or image_shape[2] % factor:
         raise InputError(
             f"factor {factor} does not divide the height {image_shape[1]} and the width "

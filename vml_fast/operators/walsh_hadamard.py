@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vml_fast.arrays import as_tensor
+from vml_fast.checks import check_number
 from vml_fast.errors import InputError
 from vml_fast.operators import checks
 from vml_fast.operators.draws import permutation
@@ -48,7 +49,7 @@ class WalshHadamard(SVDOperator):
                 raise InputError(
                     f"{side} of image_shape is {size}; WalshHadamard allows powers of two only"
                 )
-        self.ratio = checks.number("ratio", ratio, 0, 1, low_open=True)
+        self.ratio = check_number("ratio", ratio, 0, 1, low_open=True)
         # The slack keeps ceil from counting a rounding error: .07·100 is 7.000000000000001.
         count = math.ceil(self.ratio * math.prod(shape) - 1e-9)
         if selection is None:

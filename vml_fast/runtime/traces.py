@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vml_fast import trace
+from vml_fast.checks import check_count
 from vml_fast.covariance_traces import (
     EXACT_LIMIT,
     TraceEstimate,
@@ -43,8 +44,7 @@ def check_traces(form: str, probes: int, denoiser: Denoiser, pixels: int) -> Non
     """
     if not isinstance(form, str) or form not in FORMS:
         raise InputError(f"traces is {form!r}; it must be one of {', '.join(FORMS)}.")
-    if isinstance(probes, bool) or not isinstance(probes, int) or probes < 1:
-        raise InputError(f"trace_probes is {probes!r}; it must be a whole number of at least 1.")
+    probes = check_count("trace_probes", probes, 1)
     if form == "hutch++" and probes % 3:
         raise InputError(f"trace_probes is {probes}; traces='hutch++' needs a multiple of 3.")
     if form == "exact" and pixels > EXACT_LIMIT:

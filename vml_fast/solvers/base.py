@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from vml_fast import trace
 from vml_fast.arrays import Array, as_tensor, back_to
+from vml_fast.checks import check_count
 from vml_fast.denoisers.latent import LatentDenoiser
 from vml_fast.errors import InputError
 from vml_fast.operators.base import LinearOperator
@@ -24,7 +25,6 @@ from vml_fast.runtime.problem import Level
 from vml_fast.runtime.sampling import Sampling
 from vml_fast.schedules import SIGMA_MAX, SIGMA_MIN, check_schedule, edm_schedule
 from vml_fast.solvers.checks import (
-    check_count,
     check_denoiser,
     check_image_shape,
     check_max_batch,

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from operator import index
-
 import torch
 from torch import Tensor
 
 from vml_fast.arrays import Array, as_tensor, is_array
+from vml_fast.checks import check_count
 from vml_fast.errors import InputError
 from vml_fast.operators.base import LinearOperator
 
 LARGEST_NOISE = 1e6
 """Largest sigma_y, images in [-1, 1]; far above, the squares of y in float32 overflow."""
-
-
-def check_count(name: str, value: object, least: int) -> int:
-    """A whole number of at least `least`, of Python, NumPy or torch."""
-    try:
-        count = least - 1 if isinstance(value, bool) else index(value)  # type: ignore[arg-type]
-    except TypeError:
-        count = least - 1
-    if count < least:
-        raise InputError(f"{name} is {value!r}; it must be a whole number of at least {least}.")
-    return count
 
 
 def check_operator(operator: object) -> None:

@@ -10,14 +10,13 @@ from torch import Tensor
 
 from vml_fast import trace
 from vml_fast.arrays import Array
+from vml_fast.checks import check_count, check_number
 from vml_fast.operators.base import LinearOperator
-from vml_fast.operators.checks import number
 from vml_fast.runtime.inverse import squared_norms
 from vml_fast.runtime.problem import column
 from vml_fast.runtime.sampling import Sampling, ddim
 from vml_fast.schedules import edm_schedule
 from vml_fast.solvers.base import Solver
-from vml_fast.solvers.checks import check_count
 from vml_fast.solvers.run import Run
 
 ANNEALING_RANGE = (0.1, 100.0)
@@ -91,11 +90,11 @@ class DAPS(Solver):
         infinity = float("inf")
         self.ode_steps = check_count("ode_steps", ode_steps, 1)
         self.langevin_steps = check_count("langevin_steps", langevin_steps, 0)
-        self.step_size = number("step_size", step_size, 0, infinity, low_open=True)
-        self.step_decay = number("step_decay", step_decay, 0, 1, low_open=True)
+        self.step_size = check_number("step_size", step_size, 0, infinity, low_open=True)
+        self.step_decay = check_number("step_decay", step_decay, 0, 1, low_open=True)
         self.likelihood_std = likelihood_std
         if likelihood_std is not None:
-            number("likelihood_std", likelihood_std, 0, infinity, low_open=True)
+            check_number("likelihood_std", likelihood_std, 0, infinity, low_open=True)
 
     def _default_levels(self, sigma_min: float, sigma_max: float) -> Tensor:
         low, high = ANNEALING_RANGE

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from vml_fast import trace
 from vml_fast.arrays import Array
+from vml_fast.checks import check_number
 from vml_fast.errors import InputError
 from vml_fast.operators.base import LinearOperator
-from vml_fast.operators.checks import number
 from vml_fast.runtime.inverse import spectrum
 from vml_fast.runtime.problem import column
 from vml_fast.schedules import ddpm_schedule
@@ -76,8 +76,8 @@ class DDRM(Solver):
                 f"operator is {operator!r}, which has no SVD; DDRM needs one, and PiGDM, DPS, "
                 "DAPS, MAPGA and VMLMAP work without."
             )
-        self.eta = number("eta", eta, 0, 1)
-        self.eta_b = number("eta_b", eta_b, 0, 1)
+        self.eta = check_number("eta", eta, 0, 1)
+        self.eta_b = check_number("eta_b", eta_b, 0, 1)
 
     def _default_levels(self, sigma_min: float, sigma_max: float) -> Tensor:
         return ddpm_schedule(self.steps, sigma_min=sigma_min, sigma_max=sigma_max)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from vml_fast import trace
 from vml_fast.arrays import Array
+from vml_fast.checks import check_number
 from vml_fast.operators.base import LinearOperator
-from vml_fast.operators.checks import number
 from vml_fast.runtime.choose import Wish, check_wish
 from vml_fast.runtime.problem import column
 from vml_fast.runtime.sampling import ddim
@@ -73,7 +73,7 @@ class DPS(Solver):
             schedule=schedule,
             backend=backend,
         )
-        self.zeta = number("zeta", zeta, 0, float("inf"))
+        self.zeta = check_number("zeta", zeta, 0, float("inf"))
         self.compile = check_wish("compile", compile)
 
     def _default_levels(self, sigma_min: float, sigma_max: float) -> Tensor:

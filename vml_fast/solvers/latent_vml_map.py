@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vml_fast import trace
 from vml_fast.arrays import Array
+from vml_fast.checks import check_count
 from vml_fast.denoisers.latent import LatentDenoiser, checked_std
 from vml_fast.errors import InputError
 from vml_fast.operators.base import LinearOperator
@@ -18,7 +19,6 @@ from vml_fast.runtime.inverse import regularized_inverse
 from vml_fast.runtime.latent import GaussNewtonTerm, GradientTerm, LatentTerm, ReencodingTerm
 from vml_fast.runtime.problem import column
 from vml_fast.runtime.sampling import Sampling, ddim
-from vml_fast.solvers.checks import check_count
 from vml_fast.solvers.run import Run
 from vml_fast.solvers.vml_map import VMLMAP
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from vml_fast import trace
 from vml_fast.arrays import Array
+from vml_fast.checks import check_count, check_flag, check_number
 from vml_fast.operators.base import LinearOperator
-from vml_fast.operators.checks import flag, number
 from vml_fast.runtime.ascent import Ascent
 from vml_fast.runtime.choose import Job, Wish, check_wish, choose
 from vml_fast.runtime.eager import EagerRunner
@@ -22,7 +22,7 @@ from vml_fast.runtime.runners import take_runner
 from vml_fast.runtime.sampling import Sampling
 from vml_fast.schedules import SIGMA_MAX, SIGMA_MIN, edm_schedule
 from vml_fast.solvers.base import Solver
-from vml_fast.solvers.checks import check_count, check_image_shape
+from vml_fast.solvers.checks import check_image_shape
 from vml_fast.solvers.run import Run
 
 
@@ -95,7 +95,7 @@ class MAPGA(Solver):
         self.consistency = denoiser if consistency is None else consistency
         networks = (denoiser, self.consistency)
         least = max(getattr(network, "sigma_min", SIGMA_MIN) for network in networks)
-        self.sigma_eps = number(
+        self.sigma_eps = check_number(
             "sigma_eps", max(least, SIGMA_MIN) if sigma_eps is None else sigma_eps, 0, 1,
             low_open=True,
         )  # fmt: skip
@@ -108,10 +108,10 @@ class MAPGA(Solver):
             backend=backend,
         )
         check_image_shape(self.consistency, operator)
-        self.use_prior = flag("use_prior", use_prior)
+        self.use_prior = check_flag("use_prior", use_prior)
         self.inner_steps = check_count("inner_steps", inner_steps, 0)
         self.pigdm_steps = check_count("pigdm_steps", pigdm_steps, 0)
-        self.step_size = number("step_size", step_size, 0, float("inf"), low_open=True)
+        self.step_size = check_number("step_size", step_size, 0, float("inf"), low_open=True)
         self.own_levels = schedule is None
         self.compile = check_wish("compile", compile)
         self.cuda_graph = check_wish("cuda_graph", cuda_graph)

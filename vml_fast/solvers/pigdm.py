@@ -10,9 +10,9 @@ from torch import Tensor
 
 from vml_fast import trace
 from vml_fast.arrays import Array
+from vml_fast.checks import check_number
 from vml_fast.errors import InputError
 from vml_fast.operators.base import LinearOperator
-from vml_fast.operators.checks import number
 from vml_fast.runtime.choose import Wish, check_wish
 from vml_fast.runtime.inverse import regularized_inverse
 from vml_fast.runtime.problem import column
@@ -81,7 +81,7 @@ class PiGDM(Solver):
         )
         if guidance not in GUIDANCE:
             raise InputError(f"guidance is {guidance!r}; it must be one of {', '.join(GUIDANCE)}.")
-        self.eta = number("eta", eta, 0, 1)
+        self.eta = check_number("eta", eta, 0, 1)
         self.guidance = guidance
         self.compile = check_wish("compile", compile)
 

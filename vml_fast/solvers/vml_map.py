@@ -13,10 +13,10 @@ from torch import Tensor
 
 from vml_fast import trace
 from vml_fast.arrays import Array
+from vml_fast.checks import check_count, check_flag, check_number
 from vml_fast.denoisers.latent import LatentDenoiser
 from vml_fast.errors import InputError
 from vml_fast.operators.base import LinearOperator
-from vml_fast.operators.checks import flag, number
 from vml_fast.preconditioners import check_preconditioner, check_prior_weight
 from vml_fast.runtime.choose import Job, Wish, check_wish, choose
 from vml_fast.runtime.eager import EagerRunner
@@ -25,7 +25,6 @@ from vml_fast.runtime.problem import Problem
 from vml_fast.runtime.runners import take_runner
 from vml_fast.runtime.traces import TracesRunner, check_traces
 from vml_fast.solvers.base import Solver
-from vml_fast.solvers.checks import check_count
 from vml_fast.solvers.run import Run
 
 
@@ -131,10 +130,10 @@ class VMLMAP(Solver):
         self.inner_steps = check_count("inner_steps", inner_steps, 0)
         self.preconditioner = check_preconditioner(preconditioner)
         self.prior_weight = check_prior_weight(prior_weight)
-        self.step_size = number("step_size", step_size, 0, float("inf"), low_open=True)
+        self.step_size = check_number("step_size", step_size, 0, float("inf"), low_open=True)
         self.stop_sigma = stop_sigma
         self.jacobian = check_jacobian(jacobian)
-        self.final_projection = flag("final_projection", final_projection)
+        self.final_projection = check_flag("final_projection", final_projection)
         self.compile = check_wish("compile", compile)
         self.cuda_graph = check_wish("cuda_graph", cuda_graph)
         check_traces(traces, trace_probes, denoiser, prod(operator.image_shape))
