@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLORS = dict(zip(FORMS, (MUTED, "#dc2626", ACCENT, "#059669"), strict=True))
+DENSE = "dense matrix"
+COST_COLORS = {"separable blur": ACCENT, DENSE: "#d97706"}
 
 
 def scaling_figure(found: Sequence[Quality], spent: Sequence[Cost]) -> Figure:
@@ -54,23 +56,26 @@ def _draw_errors(axes: Axes, found: Sequence[Quality]) -> None:
 
 
 def _draw_costs(axes: Axes, spent: Sequence[Cost]) -> None:
-    for name, style, color in (("separable blur", "o-", ACCENT), ("dense matrix", "^-", "#d97706")):
-        ones = [one for one in spent if one.operator == name]
-        values = [min(max(one.pays_after, 1e-3), 1e3) for one in ones]
-        axes.plot([one.side for one in ones], values, style, color=color, ms=4, lw=1.2, label=name)
-        for one, value in zip(ones, values, strict=True):
-            text = f"{one.pays_after:.2g}" if value < 1e3 else "never"
+    """Seconds against applications, at the largest size that a dense matrix was tried at."""
+    side = max(one.side for one in spent if one.operator == DENSE)
+    counts = [10.0 ** (k / 8) for k in range(25)]
+    for one in (one for one in spent if one.side == side):
+        color = COST_COLORS[one.operator]
+        by_svd = [one.setup + n * one.apply for n in counts]
+        by_cg = [n * one.by_cg for n in counts]
+        axes.plot(counts, by_cg, "--", color=color, lw=1.1, label=f"{one.operator}, CG")
+        axes.plot(counts, by_svd, "-", color=color, lw=1.4, label=f"{one.operator}, SVD")
+        if 1 < one.pays_after < counts[-1]:
+            axes.plot([one.pays_after], [one.pays_after * one.by_cg], "o", color=color, ms=5)
+            text = f"pays after {one.pays_after:.2g}"
+            place = (one.pays_after, one.pays_after * one.by_cg)
             axes.annotate(
-                text, (one.side, value), fontsize=6.5, color=color, xytext=(0, 5),
-                textcoords="offset points", ha="center",
-            )  # fmt: skip
-    axes.axhline(1.0, color=MUTED, lw=0.7, ls=":")
-    axes.set_xscale("log", base=2)
+                text, place, fontsize=6.5, color=color, xytext=(6, -9), textcoords="offset points"
+            )
+    axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.margins(0.15)
-    axes.set_title("Computing H⁺y", fontsize=8, color=INK, loc="left")
-    words = "applications after which the SVD\nis cheaper than conjugate gradients"
-    _label(axes, "pixels per side, one channel", words)
+    axes.set_title(f"When an SVD pays: H⁺y at {side}×{side}", fontsize=8, color=INK, loc="left")
+    _label(axes, "applications (a solve takes hundreds)", "CPU seconds, set-up included")
     axes.legend(fontsize=6.5, frameon=False)
 
 

@@ -19,7 +19,7 @@ from vml_fast.evaluation.studies.priors import small_emoji
 from vml_fast.evaluation.studies.samples import score
 from vml_fast.evaluation.studies.toy import Toy, make_toy
 from vml_fast.objective import vml_gradient
-from vml_fast.operators import LinearOperator, SuperResolution
+from vml_fast.operators import Inpainting, LinearOperator, expand_mask
 from vml_fast.runtime.noise import Noise
 from vml_fast.runtime.traces import FORMS
 from vml_fast.solvers import VMLMAP
@@ -118,11 +118,11 @@ def toy_problem(toy: Toy | None = None) -> Problem:
     return Problem("2-D mixture", toy.denoiser, toy.operator, toy.y, toy.noise_std)
 
 
-def picture_problem(side: int = 16, components: int = 24, noise_std: float = 0.1) -> Problem:
-    """Gray pictures: a mixture around held-out emoji at side×side, and the means of four quarters.
+def picture_problem(side: int = 16, components: int = 24, noise_std: float = 0.5) -> Problem:
+    """Gray pictures: a mixture around held-out emoji at side×side, and the noisy middle of one.
 
     So little of a picture leaves several emoji open: at 16×16 the posterior gives the likeliest
-    four .43, .18, .12 and .10 of its weight. The half of a picture would leave one.
+    three .43, .31 and .16 of its weight. The half of a picture would leave one.
 
     Args:
         side: pixels per side, a divisor of 64, at least 4.
@@ -130,11 +130,11 @@ def picture_problem(side: int = 16, components: int = 24, noise_std: float = 0.1
         noise_std: sigma_y.
     """
     denoiser = GaussianMixtureDenoiser(small_emoji(side, components), 0.15**2)
-    operator = SuperResolution((1, side, side), side // 2)
-    truth = denoiser.mixture.sample(1, generator=torch.Generator().manual_seed(3))
-    clean = operator.forward(truth)
-    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(4)).double()
-    y = clean + noise_std * noise
+    shape = (1, side, side)
+    operator = Inpainting(shape, expand_mask(shape))
+    truth = denoiser.mixture.sample(1, generator=torch.Generator().manual_seed(5))
+    noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(4)).double()
+    y = operator.forward(truth + noise_std * noise)
     return Problem(f"gray pictures of {side}×{side}", denoiser, operator, y, noise_std)
 
 
