@@ -80,7 +80,8 @@ def _draw_shares(axes: Axes, problem: Problem, runs: dict[str, Descent]) -> None
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_ylim(0.8 * FLOOR, 5.0)
-    axes.invert_xaxis()
+    sigmas = next(iter(runs.values())).sigmas
+    axes.set_xlim(1.3 * max(sigmas), min(sigmas) / 1.3)
     title = f"{problem.name}: size of the traces\n(the smaller, the less is lost by dropping them)"
     axes.set_title(title, fontsize=8, color=INK, loc="left")
     axes.set_xlabel("noise level σ_t (a run goes from left to right)", fontsize=7, color=INK)
