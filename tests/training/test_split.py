@@ -3,9 +3,9 @@ import pytest
 import torch
 from PIL import Image
 
+from vml_fast.denoisers.loading import PRIORS
 from vml_fast.errors import InputError
 from vml_fast.training.data import ImageFolder, draw_batch, load_image_folder, to_model_range
-from vml_fast.training.prior_folder import EMBEDDED
 from vml_fast.training.split import compile_pattern, group_images, group_key, split_groups
 
 VARIANTS = [
@@ -58,7 +58,7 @@ def test_near_duplicates_share_a_group():
 
 
 def test_embedded_heldout_list_is_closed_under_grouping():
-    path = EMBEDDED / "emoji64" / "heldout.txt"
+    path = PRIORS / "emoji64" / "heldout.txt"
     if not path.exists():
         pytest.skip("the embedded prior is not installed")
     names = path.read_text("utf-8").split()
