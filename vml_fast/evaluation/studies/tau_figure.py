@@ -89,4 +89,4 @@ def _draw_sweep(axes: Axes, found: Sequence[Point]) -> None:
     )
     axes.set_ylabel("PSNR, dB", fontsize=7, color=INK)
     finish_axes(axes)
-    axes.legend(fontsize=6.5, frameon=False)
+    axes.legend(fontsize=6.5, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
