@@ -123,7 +123,7 @@ def test_the_commands_write_their_files(monkeypatch, tmp_path):
         return [scaling.Quality(1.0, 10.0, inner_steps, "none", 0.1, 1.0)]
 
     monkeypatch.setattr(scaling, "quality", quality)
-    monkeypatch.setattr(scaling, "costs", lambda: [scaling.Cost(8, "separable blur", 1, 0.1, 0.1)])
+    monkeypatch.setattr(scaling, "costs", lambda: [scaling.Cost(8, "dense matrix", 1, 0.1, 0.2)])
     for study in ("tau", "scaling"):
         result = run("evaluate", study, "--images", 1, "--output", tmp_path)
         assert result.exit_code == 0, result.output + repr(result.exception)
