@@ -109,17 +109,19 @@ def test_auto_splits_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     denoiser.network.forward = watched
     whole = solver.solve(y).image
     assert set(sizes) == {B}  # plenty of memory: nothing was tried
-    one, two = footprint.measured_peaks(denoiser, torch.zeros(2, *SHAPE), "vjp", {})
-    each = two - one
-    monkeypatch.setattr(
-        footprint, "free_memory", lambda device: (one + 1.5 * each) / footprint.SHARE
-    )
+    trials: list[int] = []
+
+    def peaks(*_: object) -> tuple[int, int]:
+        trials.append(1)
+        return 100_000, 150_000
+
+    monkeypatch.setattr(footprint, "measured_peaks", peaks)
+    monkeypatch.setattr(footprint, "free_memory", lambda device: 170_000 / footprint.SHARE)
     sizes.clear()
     assert torch.allclose(solver.solve(y).image, whole, atol=1e-5)
-    assert max(sizes) == 2
-    sizes.clear()
+    assert sizes == [2] * 8 + [1] * 4  # three parts of N (K + 1) forwards
     solver.solve(y)
-    assert len(sizes) == 3 * (2 * 1 + 2)  # the trial was not repeated
+    assert len(trials) == 1  # the trial was not repeated
     monkeypatch.setattr(footprint, "free_memory", lambda device: 1)
     sizes.clear()
     solver.solve(y)

@@ -103,7 +103,8 @@ def test_what_is_saved_is_what_was_trained(folder, tmp_path):
     z = prior.encode(x)
     assert torch.equal(z, trainer.autoencoder.encode(x))
     sigma = torch.tensor([0.1, 1.0, 10.0])
-    torch.testing.assert_close(prior(z, sigma), trainer.averaged(z, sigma), rtol=1e-5, atol=1e-6)
+    # Rounding: the two run in different memory formats. Weights in float16 would be 1e-3 apart.
+    torch.testing.assert_close(prior(z, sigma), trainer.averaged(z, sigma), rtol=1e-4, atol=1e-5)
     assert prior.autoencoder_std == pytest.approx(
         json.loads((tmp_path / "autoencoder" / SUMMARY).read_text())["heldout_rmse"], rel=1e-3
     )

@@ -52,7 +52,8 @@ def largest_batch(
         return measured_peaks(denoiser, like[:2], jacobian, rows(condition, slice(2), batch))
 
     one, two = _peaks.get(denoiser, key, measure)
-    each = max(two - one, image)
+    # A library may take another path for one image, with more memory than for two.
+    each = max(two - one if two > one else two // 2, image)
     return max(1, min(batch, int((free - (one - each)) // each)))
 
 
