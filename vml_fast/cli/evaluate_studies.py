@@ -79,12 +79,13 @@ def latent(
     pixels: Annotated[
         str, typer.Option(help="Prior of images to compare with, in pixel space.")
     ] = "emoji64",
+    noise_std: Annotated[float, typer.Option(help="Noise of the measurement.")] = 0.0,
 ) -> None:
     """VML-MAP in latent space: the plain gradient, its cures, and pixel space beside them.
 
-    Noiseless 4x super-resolution, half mask and Gaussian deblurring, at equal network passes. It
+    4x super-resolution, half mask and Gaussian deblurring, at equal network passes. It
     writes latent.png, .md and .json.
     """
     from vml_fast.cli.evaluate_studies_run import run_latent
 
-    run_latent(output, prior, images, pixels)
+    run_latent(output, prior, images, pixels, noise_std)

@@ -16,6 +16,7 @@ from vml_fast.cli.priors import load_image_prior, load_prior
 from vml_fast.cli.tables import print_table
 from vml_fast.denoisers import LatentDenoiser
 from vml_fast.errors import InputError, require
+from vml_fast.evaluation.comparison.statistics import Estimate
 from vml_fast.evaluation.figures import write_figure
 from vml_fast.evaluation.files import check_writable, write_json, write_whole
 from vml_fast.evaluation.heldout import heldout_emoji
@@ -26,6 +27,7 @@ from vml_fast.evaluation.studies.tau_figure import tau_figure
 from vml_fast.evaluation.studies.toy_figure import toy_figure
 from vml_fast.evaluation.studies.traces_figure import traces_figure
 from vml_fast.evaluation.tables import markdown
+from vml_fast.solvers.checks import check_noise_std
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -167,9 +169,10 @@ def run_tau(output: Path, images: int) -> None:
     _write(output, "tau", title, header, rows, record, tau_figure(studies))
 
 
-def run_latent(output: Path, prior: str, images: int, pixels: str) -> None:
+def run_latent(output: Path, prior: str, images: int, pixels: str, noise_std: float) -> None:
     """Run, print and write the study of latent space; errors as in `run_toy`."""
     check_count("--images", images, 1)
+    check_noise_std(noise_std, name="--noise-std")
     known = len(heldout_emoji()[0])
     if images > known:
         raise InputError(f"--images is {images}; there are {known} held-out emoji")
@@ -186,18 +189,25 @@ def run_latent(output: Path, prior: str, images: int, pixels: str) -> None:
         )
     console = Console(stderr=True)
     found, shown = latent.compare(
-        own, other, count=images, say=lambda line: console.print(line, highlight=False)
+        own,
+        other,
+        count=images,
+        noise_std=noise_std,
+        say=lambda line: console.print(line, highlight=False),
     )
     header = [
-        "task", "method", "PSNR, dB", "ST-LPIPS", "residual", "network passes",
-        "autoencoder passes", "CPU seconds per image",
+        "task", "method", "PSNR, dB", "less pixel space's, 95 %", "ST-LPIPS",
+        "less pixel space's, 95 %", "residual", "network passes", "autoencoder passes",
+        "CPU seconds per image",
     ]  # fmt: skip
     rows = [
         [
             one.task,
             one.name,
             f"{one.mean('psnr'):.2f}",
+            _interval(latent.beside_pixels(found, one, "psnr"), "+.2f"),
             f"{one.mean('st_lpips'):.3f}",
+            _interval(latent.beside_pixels(found, one, "st_lpips"), "+.3f"),
             f"{one.mean('residual'):.1e}",
             str(one.passes),
             str(one.autoencoder_passes),
@@ -211,10 +221,17 @@ def run_latent(output: Path, prior: str, images: int, pixels: str) -> None:
         "autoencoder_std": own.autoencoder_std,
         "steps": latent.STEPS,
         "inner_steps": latent.INNER_STEPS,
+        "noise_std": noise_std,
         "outcomes": [asdict(one) for one in found],
     }
-    title = f"VML-MAP in latent space, {images} held-out emoji, noiseless"
-    _write(output, "latent", title, header, rows, record, latent_figure(found, shown))
+    noise = f"σ_y = {noise_std:g}" if noise_std else "noiseless"
+    title = f"VML-MAP in latent space, {images} held-out emoji, {noise}"
+    _write(output, "latent", title, header, rows, record, latent_figure(found, shown, noise))
+
+
+def _interval(found: Estimate, form: str) -> str:
+    """The ends of the 95 % interval of a difference."""
+    return f"{found.low:{form}} to {found.high:{form}}" if found.has_interval else "–"
 
 
 def _prepare(output: Path) -> None:

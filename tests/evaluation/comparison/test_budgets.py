@@ -61,7 +61,7 @@ def test_unknown_settings_are_one_sentence(method, budget, noise_std, named):
     ("settings", "text"),
     [
         ({"steps": 20, "inner_steps": 2}, "20×2"),
-        ({"steps": 50, "ode_steps": 2, "likelihood_std": None}, "50, ODE 2, β σ_y"),
+        ({"steps": 50, "ode_steps": 2}, "50, ODE 2"),
         ({"steps": 10, "zeta": 10.0}, "10, ζ 10"),
     ],
 )

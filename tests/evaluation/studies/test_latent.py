@@ -15,6 +15,7 @@ from vml_fast.cli import priors as priors_of_options
 from vml_fast.denoisers import Autoencoder, EDMDenoiser, LatentDenoiser
 from vml_fast.evaluation.studies import latent
 from vml_fast.evaluation.studies.latent_figure import latent_figure
+from vml_fast.solvers import VMLMAP
 
 
 class Halves:
@@ -55,7 +56,7 @@ def test_every_form_is_measured_plain_and_projected(monkeypatch):
         by_name[latent.CEILING].mean("psnr"), abs=0.01
     )
     assert shown[0].pictures.keys() == {"truth", "H⁺ y", *by_name}
-    figure = latent_figure(found, shown)
+    figure = latent_figure(found, shown, "noiseless")
     texts = {text.get_text() for axes in figure.axes for text in axes.get_yticklabels()}
     assert {outcome.name for outcome in found} <= texts
     (legend,) = figure.legends  # below the charts, over no data
@@ -70,12 +71,35 @@ def test_the_command_writes_a_figure_a_table_and_a_record(tmp_path, monkeypatch)
     monkeypatch.setattr(latent, "TASKS", ("sr4",))
     monkeypatch.setattr(latent.compare, "__defaults__", (("sr4",),))
     monkeypatch.setitem(latent.compare.__kwdefaults__, "steps", 2)
-    result = run("evaluate", "latent", "--prior", "small", "--images", "1", "-o", str(tmp_path))
+    args = ("--prior", "small", "--images", "2", "--noise-std", "0.05", "-o", str(tmp_path))
+    result = run("evaluate", "latent", *args)
     assert result.exit_code == 0, result.output
     record = json.loads((tmp_path / "latent.json").read_text())
+    assert record["noise_std"] == 0.05
     assert len(record["outcomes"]) == 2 + 2 * len(latent.FORMS)
     assert (tmp_path / "latent.png").stat().st_size > 10_000
     assert "Gauss-Newton, σ_e/4, projected" in (tmp_path / "latent.md").read_text()
+
+
+def test_with_noise_the_correction_is_the_solvers_own():
+    small, _ = priors()
+    problem = latent._problem("sr4", (3, 64, 64), latent.pictures(2)[1], 0.05)
+    options = {"noise_std": 0.05, "steps": 2, "inner_steps": 1, "preconditioner": "reencode"}
+    plain, own = (
+        VMLMAP(small, problem.operator, **options, final_projection=chosen).solve(problem.y).image
+        for chosen in (False, True)
+    )
+    assert not torch.equal(plain, own)
+    torch.testing.assert_close(problem.projected(plain, small.autoencoder_std), own)
+
+
+def test_the_gap_to_pixel_space_is_paired():
+    def outcome(method, values):
+        return latent.Outcome("half", method, False, values, values, [])
+
+    found = [outcome(latent.PIXELS, [10.0, 30.0]), outcome("plain gradient", [9.0, 29.0])]
+    assert latent.beside_pixels(found, found[1], "psnr") == (-1.0, -1.0, -1.0)
+    assert not latent.beside_pixels(found, found[1], "st_lpips").has_interval
 
 
 def test_other_priors_get_one_sentence(tmp_path):

@@ -9,6 +9,7 @@ noise of the data, and by the final correction in image space.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,10 +20,13 @@ from torch import Tensor
 
 from vml_fast.denoisers import LatentDenoiser
 from vml_fast.evaluation.comparison.dataset import spread
+from vml_fast.evaluation.comparison.statistics import Estimate, difference
 from vml_fast.evaluation.heldout import heldout_emoji
+from vml_fast.evaluation.measurements import simulate
 from vml_fast.evaluation.metrics import psnr
 from vml_fast.evaluation.perceptual import perceptual_measures
 from vml_fast.operators import LinearOperator, task
+from vml_fast.runtime.inverse import regularized_inverse
 from vml_fast.solvers import VMLMAP
 
 TASKS = ("sr4", "half", "deblur-gauss")
@@ -49,7 +53,8 @@ class Outcome:
     Attributes:
         task: its name.
         method: `PIXELS`, `CEILING` or a key of `FORMS`.
-        projected: whether the result was corrected in image space, x + H⁺ (y - H x).
+        projected: whether the result was corrected in image space, x + H⁺ (y - H x) without
+            noise, by `LatentVMLMAP`'s regularized inverse with it.
         psnr: of the clipped images, dB.
         residual: RMS of H x - y, of the unclipped ones.
         st_lpips: ST-LPIPS; empty where its weights are not here.
@@ -94,22 +99,36 @@ def pictures(count: int) -> tuple[list[str], Tensor]:
     return [names[i] for i in rows], images[rows]
 
 
+def beside_pixels(found: Sequence[Outcome], outcome: Outcome, measure: str) -> Estimate:
+    """The mean of a measure minus that of pixel space on the same task, image by image.
+
+    NaN where the measure could not be taken.
+    """
+    pixels = next(one for one in found if (one.task, one.method) == (outcome.task, PIXELS))
+    values = getattr(outcome, measure)
+    if not values:
+        return Estimate(math.nan, math.nan, math.nan)
+    return difference(values, getattr(pixels, measure))
+
+
 def compare(
     latent: LatentDenoiser,
     pixels: Callable[..., Tensor],
     tasks: Sequence[str] = TASKS,
     *,
+    noise_std: float = 0.0,
     count: int = 8,
     steps: int = STEPS,
     inner_steps: int = INNER_STEPS,
     say: Callable[[str], object] = lambda line: None,
 ) -> tuple[list[Outcome], list[Shown]]:
-    """Every form on every task, noiseless, beside pixel space at the same network passes.
+    """Every form on every task, beside pixel space at the same network passes.
 
     Args:
         latent: the latent prior.
         pixels: a denoiser of images of the same shape.
         tasks: names of `vml_fast.operators.TASKS`.
+        noise_std: sigma_y.
         count: how many held-out emoji.
         steps: N.
         inner_steps: K.
@@ -118,10 +137,10 @@ def compare(
     _, truth = pictures(count)
     found, shown = [], []
     for name in tasks:
-        operator = task(name, latent.image_shape)
-        y = operator.forward(truth)
-        kept = {"truth": truth[SHOWN], "H⁺ y": operator.pseudo_inverse(y)[SHOWN]}
-        for outcome, images in _outcomes(latent, pixels, name, operator, truth, steps, inner_steps):
+        problem = _problem(name, latent.image_shape, truth, noise_std)
+        initial = problem.operator.pseudo_inverse(problem.y)
+        kept = {"truth": truth[SHOWN], "H⁺ y": initial[SHOWN]}
+        for outcome, images in _outcomes(latent, pixels, problem, steps, inner_steps):
             found.append(outcome)
             kept[outcome.name] = images[SHOWN]
             say(f"{name}, {outcome.name}: {outcome.mean('psnr'):.2f} dB")
@@ -129,47 +148,78 @@ def compare(
     return found, shown
 
 
+@dataclass(frozen=True)
+class _Problem:
+    """A task: y = H x + sigma_y n, of which the x are known."""
+
+    task: str
+    operator: LinearOperator
+    truth: Tensor
+    noise_std: float
+    y: Tensor
+
+    def scored(self, images: Tensor, method: str, projected: bool, **costs: Any) -> Outcome:
+        """How near the images are to the truth and to y."""
+        measures, _ = perceptual_measures(self.operator.image_shape)
+        st_lpips = measures.get("st_lpips")
+        return Outcome(
+            self.task,
+            method,
+            projected,
+            psnr(images.clamp(-1, 1), self.truth).tolist(),
+            self.operator.residual(images, self.y).tolist(),
+            [] if st_lpips is None else st_lpips(images, self.truth).tolist(),
+            **costs,
+        )
+
+    def projected(self, images: Tensor, error: float) -> Tensor:
+        """The images corrected in image space, as `LatentVMLMAP(final_projection=True)` does."""
+        ratio = torch.full((len(images),), self.noise_std / error, dtype=torch.float64).square()
+        correct = regularized_inverse(self.operator, ratio, self.y)
+        return images + correct(self.y - self.operator.forward(images))
+
+
+def _problem(
+    name: str, image_shape: tuple[int, int, int], truth: Tensor, noise_std: float
+) -> _Problem:
+    operator = task(name, image_shape)
+    y = simulate(operator, truth, noise_std, torch.arange(len(truth)))
+    return _Problem(name, operator, truth, noise_std, y)
+
+
 def _outcomes(
     latent: LatentDenoiser,
     pixels: Callable[..., Tensor],
-    name: str,
-    operator: LinearOperator,
-    truth: Tensor,
+    problem: _Problem,
     steps: int,
     inner_steps: int,
 ) -> Iterator[tuple[Outcome, Tensor]]:
     """The outcomes of a task, each with its images."""
-    y = operator.forward(truth)
-    measures, _ = perceptual_measures(latent.image_shape)
-
-    def scored(images: Tensor, method: str, projected: bool, **costs: Any) -> Outcome:
-        measure = measures.get("st_lpips")
-        return Outcome(
-            name,
-            method,
-            projected,
-            psnr(images.clamp(-1, 1), truth).tolist(),
-            operator.residual(images, y).tolist(),
-            [] if measure is None else measure(images, truth).tolist(),
-            **costs,
-        )
 
     def solved(prior: Callable[..., Tensor], **options: Any) -> tuple[Tensor, dict[str, Any]]:
         start = time.process_time()
-        result = VMLMAP(prior, operator, steps=steps, inner_steps=inner_steps, **options).solve(y)
+        solver = VMLMAP(
+            prior,
+            problem.operator,
+            noise_std=problem.noise_std,
+            steps=steps,
+            inner_steps=inner_steps,
+            **options,
+        )
+        result = solver.solve(problem.y)
         return result.image, {
             "passes": result.network_passes,
             "autoencoder_passes": result.autoencoder_calls,
-            "seconds": (time.process_time() - start) / len(y),
+            "seconds": (time.process_time() - start) / len(problem.y),
         }
 
     images, costs = solved(pixels)
-    yield scored(images, PIXELS, False, **costs), images
+    yield problem.scored(images, PIXELS, False, **costs), images
     with torch.no_grad():
-        images = latent.decode(latent.encode(truth))
-    yield scored(images, CEILING, False), images
+        images = latent.decode(latent.encode(problem.truth))
+    yield problem.scored(images, CEILING, False), images
     for method, options in FORMS.items():
         images, costs = solved(latent, final_projection=False, **options)
-        yield scored(images, method, False, **costs), images
-        images = images + operator.pseudo_inverse(y - operator.forward(images))
-        yield scored(images, method, True, **costs), images
+        yield problem.scored(images, method, False, **costs), images
+        images = problem.projected(images, latent.autoencoder_std)
+        yield problem.scored(images, method, True, **costs), images

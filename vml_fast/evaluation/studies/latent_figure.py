@@ -15,13 +15,19 @@ if TYPE_CHECKING:
 COLORS = dict(zip(TASKS, ("#2563eb", "#d97706", "#059669"), strict=True))
 
 
-def latent_figure(found: Sequence[Outcome], shown: Sequence[Shown]) -> Figure:
-    """Restorations side by side, and three measures of every method on every task."""
+def latent_figure(found: Sequence[Outcome], shown: Sequence[Shown], noise: str) -> Figure:
+    """Restorations side by side, and three measures of every method on every task.
+
+    Args:
+        found: the outcomes.
+        shown: the pictures.
+        noise: what the title says of the noise.
+    """
     names = list(dict.fromkeys(outcome.name for outcome in found))
     columns = ["H⁺ y", *_columns(names), "truth"]
     title = (
         "Latent VML-MAP: the plain gradient, the cures, and pixel space, "
-        f"{found[0].passes} network passes, noiseless"
+        f"{found[0].passes} network passes, {noise}"
     )
     figure = new_figure(1.28 * len(columns), 1.5 * len(shown) + 3.6, title)
     outline = figure.add_gridspec(2, 1, height_ratios=(1.5 * len(shown), 3.2))
