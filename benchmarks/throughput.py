@@ -26,7 +26,7 @@ from vml_fast.evaluation.figures import write_figure
 from vml_fast.evaluation.files import write_json
 from vml_fast.evaluation.ladder import KEYS, ladder
 from vml_fast.evaluation.profiling import Ratio
-from vml_fast.evaluation.throughput import Comparison, compare
+from vml_fast.evaluation.throughput import Timings, compare
 from vml_fast.evaluation.throughput_figure import three_digits, throughput_figure
 from vml_fast.evaluation.workload import make_workload
 
@@ -40,9 +40,9 @@ def chart_name(network: str, batch: int) -> str:
     return f"throughput-{machine_tag()}{special}.png"
 
 
-def footnote(comparison: Comparison, step: Ratio, rivals: Sequence[dict[str, Any]]) -> str:
+def footnote(timings: Timings, step: Ratio, rivals: Sequence[dict[str, Any]]) -> str:
     """Warm-up of the last rung, what is missing, and what stands beside the ladder."""
-    last = comparison.measured[-1]
+    last = timings.measured[-1]
     name = last.rung.label.removeprefix("+ ")
     sentences = [
         "Each bar adds to the one above",
@@ -56,18 +56,18 @@ def footnote(comparison: Comparison, step: Ratio, rivals: Sequence[dict[str, Any
             f"{rival['version']}, {three_digits(rival['milliseconds_here'])} ms here "
             f"({rival['speed_up']:.2f}×)"
         )
-    sentences += [f"No {key}: {reason}" for key, reason in comparison.left_out.items()]
+    sentences += [f"No {key}: {reason}" for key, reason in timings.left_out.items()]
     return ". ".join(sentences) + "."
 
 
 def record(
     given: argparse.Namespace,
-    comparison: Comparison,
+    timings: Timings,
     step: Ratio,
     rivals: Sequence[dict[str, Any]],
     no_rivals: str | None,
 ) -> dict[str, Any]:
-    """What is kept of a comparison."""
+    """What is kept of the timings."""
     commit = get_commit_info()
     return {
         "machine_info": machine_record(),
@@ -78,8 +78,8 @@ def record(
             "batch": given.batch,
             "steps": given.steps,
             "inner_steps": given.inner_steps,
-            "rows": comparison.rows(),
-            "left_out": comparison.left_out,
+            "rows": timings.rows(),
+            "left_out": timings.left_out,
             "inner_step": {
                 "milliseconds": 1e3 * step.inner_step,
                 "milliseconds_of_network": 1e3 * step.bare_pass,
@@ -112,9 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
         inner_steps=given.inner_steps,
     )
     chosen = ladder(torch.device(DEVICE), given.skip)
-    comparison = compare(
-        workload, chosen, repeats=given.repeats, say=lambda t: print(t, flush=True)
-    )
+    timings = compare(workload, chosen, repeats=given.repeats, say=lambda t: print(t, flush=True))
     print("an inner step beside its network", flush=True)
     step = step_over_network(workload, given.repeats)
     print("deepinv beside our solvers", flush=True)
@@ -123,16 +121,16 @@ def main(arguments: list[str] | None = None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     given.images.mkdir(parents=True, exist_ok=True)
     path = folder / f"throughput-{given.network}-{given.batch}.json"
-    write_json(path, record(given, comparison, step, rivals, no_rivals))
+    write_json(path, record(given, timings, step, rivals, no_rivals))
     subtitle = (
         f"VML-MAP, task {given.task}, network {given.network}, batch {given.batch}, "
         f"N × K = {given.steps} × {given.inner_steps} steps, torch {torch.__version__}"
     )
-    note = footnote(comparison, step, rivals)
-    figure = throughput_figure(comparison.rows(), title=device_name(), subtitle=subtitle, note=note)
+    note = footnote(timings, step, rivals)
+    figure = throughput_figure(timings.rows(), title=device_name(), subtitle=subtitle, note=note)
     chart = given.images / chart_name(given.network, given.batch)
     write_figure(chart, figure)
-    for row in comparison.rows():
+    for row in timings.rows():
         print(
             f"{row['label']:18} {row['speed_up']:6.2f}×  "
             f"{row['milliseconds_per_inner_step']:8.2f} ms per inner step  "

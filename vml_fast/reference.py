@@ -19,7 +19,7 @@ from vml_fast.preconditioners import coefficients, null_space_weight, uses_pseud
 from vml_fast.runtime.noise import Noise
 from vml_fast.schedules import SIGMA_MAX, SIGMA_MIN, edm_schedule
 
-Bracket = Callable[[Tensor, Tensor], Tensor]
+Direction = Callable[[Tensor, Tensor], Tensor]
 """x, D -> v, both (B, C, H, W)."""
 
 
@@ -30,7 +30,7 @@ def svd_bracket(
     noise_std: Tensor,
     preconditioner: str | None,
     prior_weight: float | str,
-) -> Bracket:
+) -> Direction:
     """V( alpha (U^T y - s V^T D) + beta V^T (D - x) ) at one noise level."""
     measured = operator.spectral_measurement(y)
     s = operator.spectral_singular_values().to(y.device)
@@ -66,7 +66,7 @@ def matrix_free_bracket(
     noise_std: Tensor,
     preconditioner: str | None,
     prior_weight: float | str,
-) -> Bracket:
+) -> Direction:
     """The same v from H and H^T alone, by conjugate gradients with G = (H H^T + q I)^-1."""
     image = (-1, 1, 1, 1)
     measured = (-1, *[1] * (y.ndim - 1))
@@ -143,7 +143,9 @@ def vml_map(
         sigma_max=min(SIGMA_MAX, getattr(denoiser, "sigma_max", SIGMA_MAX)),
     )
     noise = Noise(seed, sample_index, (batch, *operator.image_shape), y)
-    make_bracket: Callable[..., Bracket] = svd_bracket if operator.has_svd else matrix_free_bracket
+    make_bracket: Callable[..., Direction] = (
+        svd_bracket if operator.has_svd else matrix_free_bracket
+    )
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         return denoiser(x, sigma.to(x).expand(batch), **(condition or {}))

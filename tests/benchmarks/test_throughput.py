@@ -20,7 +20,7 @@ from benchmarks.throughput_report import throughput_section
 from vml_fast.denoisers import EDMDenoiser
 from vml_fast.evaluation.ladder import Rung
 from vml_fast.evaluation.profiling import Ratio
-from vml_fast.evaluation.throughput import Comparison, Measurement
+from vml_fast.evaluation.throughput import Measurement, Timings
 
 pytest.importorskip("diffusers")
 
@@ -111,9 +111,9 @@ def test_the_note_says_what_stands_beside_the_ladder() -> None:
         Measurement(Rung("reference", "plain PyTorch"), [4.0]),
         Measurement(Rung("network", "+ fused network", "float32"), [2.0], first_seconds=5.0),
     ]
-    comparison = Comparison(measured, {"compile": "no compiler"}, batch=8, passes=20)
+    timings = Timings(measured, {"compile": "no compiler"}, batch=8, total_steps=20)
     rival = beside.Peer("DPS", "0.5.0", 330.0, 110.0, 3.0)._asdict()
-    note = throughput.footnote(comparison, Ratio(1.02, 1.0), [rival])
+    note = throughput.footnote(timings, Ratio(1.02, 1.0), [rival])
     assert "1.02 times as long" in note
     assert "up to fused network, takes 3 s longer" in note
     assert "DPS per step: 330 ms by deepinv 0.5.0, 110 ms here (3.00×)" in note

@@ -10,7 +10,7 @@ from tests.cli.conftest import save_prior
 from vml_fast.denoisers import load_denoiser
 from vml_fast.evaluation import ladder, throughput
 from vml_fast.evaluation.ladder import Ladder, Rung
-from vml_fast.evaluation.throughput import Comparison, Measurement
+from vml_fast.evaluation.throughput import Measurement, Timings
 from vml_fast.evaluation.throughput_figure import three_digits, throughput_figure
 from vml_fast.evaluation.workload import make_workload
 from vml_fast.reference import vml_map
@@ -179,7 +179,7 @@ def test_the_chart_has_a_bar_per_rung_as_long_as_its_speed_up():
         Measurement(Rung("fused", "+ fused ops"), [2.0]),
         Measurement(Rung("network", "+ fused network", "float32"), [1.0]),
     ]
-    rows = Comparison(measured, {}, batch=8, passes=20).rows()
+    rows = Timings(measured, {}, batch=8, total_steps=20).rows()
     figure = throughput_figure(rows, title="Some machine", subtitle="a solve", note="small print")
     (axes,) = figure.axes
     assert [bar.get_width() for bar in axes.patches] == [1.0, 2.0, 4.0]

@@ -19,7 +19,7 @@ from vml_fast.evaluation.figures import write_figure
 from vml_fast.evaluation.files import check_writable, refuse_existing, write_json
 from vml_fast.evaluation.ladder import ladder
 from vml_fast.evaluation.machine import device_words
-from vml_fast.evaluation.throughput import Comparison, compare
+from vml_fast.evaluation.throughput import Timings, compare
 from vml_fast.evaluation.throughput_figure import throughput_figure
 
 RECORD, CHART = "bench.json", "bench.png"
@@ -65,12 +65,12 @@ class BenchRun:
                 require("matplotlib", "figures")
         self.settings, self.output, self.skip, self.chart = settings, output, skip, chart
 
-    def run(self) -> Comparison:
+    def run(self) -> Timings:
         """Measure, print, and write what was asked for."""
         workload = self.settings.workload(self.device)
         console = Console()
         with Console(stderr=True).status("") as status:
-            comparison = compare(
+            timings = compare(
                 workload,
                 ladder(self.device, self.skip),
                 repeats=self.repeats,
@@ -79,20 +79,20 @@ class BenchRun:
             )
         about = execution(self.device)
         machine = device_words(self.device)
-        rows = comparison.rows()
+        rows = timings.rows()
         heading = f"{machine}: {describe(self.settings)}"
         print_table(console, heading, COLUMNS, table_rows(rows))
-        for key, reason in comparison.left_out.items():
+        for key, reason in timings.left_out.items():
             console.print(f"without {key}: {reason}", highlight=False, markup=False)
         if self.output is not None:
-            self._write(about, comparison, rows, machine)
+            self._write(about, timings, rows, machine)
             console.print(f"wrote {self.output}", soft_wrap=True, markup=False)
-        return comparison
+        return timings
 
     def _write(
         self,
         about: dict[str, Any],
-        comparison: Comparison,
+        timings: Timings,
         rows: list[dict[str, Any]],
         machine: str,
     ) -> None:
@@ -102,7 +102,7 @@ class BenchRun:
             "settings": self.settings.record() | {"repeats": self.repeats},
             "execution": about,
             "rows": rows,
-            "left_out": comparison.left_out,
+            "left_out": timings.left_out,
         }
         write_json(self.output / RECORD, record)
         if self.chart:

@@ -56,20 +56,20 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Timings:
     """The whole ladder on one workload.
 
     Attributes:
         measured: the rungs that ran, the reference first.
         left_out: key of every other one to the reason.
         batch: B.
-        passes: inner steps of a solve, N K.
+        total_steps: inner steps of a solve, N K.
     """
 
     measured: list[Measurement]
     left_out: dict[str, str]
     batch: int
-    passes: int
+    total_steps: int
 
     def rows(self) -> list[dict[str, Any]]:
         """One record per rung, as JSON."""
@@ -82,7 +82,7 @@ class Comparison:
                 "repeats": found.seconds,
                 "speed_up": paired_ratio(reference.seconds, found.seconds),
                 "images_per_second": self.batch / found.median,
-                "milliseconds_per_inner_step": 1e3 * found.median / self.passes,
+                "milliseconds_per_inner_step": 1e3 * found.median / self.total_steps,
                 "warm_up_seconds": found.warm_up_seconds,
                 "extra_bytes": found.extra_bytes,
                 "difference": found.difference,
@@ -141,7 +141,7 @@ def compare(
     repeats: int,
     backend: str = "auto",
     say: Say = lambda text: None,
-) -> Comparison:
+) -> Timings:
     """Time every rung; the repeats of all of them alternate.
 
     A rung whose images differ from the reference's, or that cannot run, is left out with the
@@ -176,9 +176,9 @@ def compare(
         for measurement, solve in running:
             say(f"{measurement.rung.label}: {repeat + 1} of {repeats}")
             measurement.seconds.append(seconds_of(solve, device))
-    passes = workload.steps * workload.inner_steps
+    total_steps = workload.steps * workload.inner_steps
     ordered = {key: left_out[key] for key in KEYS if key in left_out}
-    return Comparison([found for found, _ in running], ordered, workload.batch, passes)
+    return Timings([found for found, _ in running], ordered, workload.batch, total_steps)
 
 
 def first(

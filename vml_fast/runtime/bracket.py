@@ -96,7 +96,7 @@ class GeneralBracket(Bracket):
         """v from the state and the denoised image, both (B, C, H, W)."""
 
 
-class SpectralBracket(GeneralBracket):
+class SVDBracket(GeneralBracket):
     """Any operator with an SVD: one transform of D (two with a prior term) and one back."""
 
     def load(self, problem: Problem) -> None:
@@ -240,7 +240,7 @@ def recording_obstacle(problem: Problem) -> str | None:
 def general_bracket(problem: Problem) -> GeneralBracket:
     """The bracket of any operator: by its SVD, else by H and H^T alone."""
     if problem.operator.has_svd:
-        return SpectralBracket(problem)
+        return SVDBracket(problem)
     if problem.preconditioner is None:
         return PlainBracket(problem)
     return ConjugateGradientBracket(problem)

@@ -75,7 +75,7 @@ class Job:
         x: the initial state.
         jacobian: "vjp", "jvp" or "finite_difference".
         condition: keywords of the denoiser.
-        steps: how many inner steps it will take.
+        total_steps: how many inner steps it will take.
         prior: another denoiser that every step calls, or the same once more; None where none does.
     """
 
@@ -84,7 +84,7 @@ class Job:
     x: Tensor
     jacobian: str
     condition: Mapping[str, Any]
-    steps: int
+    total_steps: int
     prior: Denoiser | None = None
 
     @property
@@ -171,7 +171,7 @@ def _graph_pays(job: Job) -> bool:
         for denoiser in job.denoisers
     )
     known = known and "cuda_graph" not in job.pace.failed
-    return known and job.problem.operator.has_svd and job.steps >= GRAPH_FROM
+    return known and job.problem.operator.has_svd and job.total_steps >= GRAPH_FROM
 
 
 def _compiling_pays(job: Job) -> bool:
@@ -183,7 +183,7 @@ def _compiling_pays(job: Job) -> bool:
     pace = job.pace
     if pace.eager_step is None:
         return False
-    saved = job.steps * pace.eager_step * (1.0 - 1.0 / gain)
+    saved = job.total_steps * pace.eager_step * (1.0 - 1.0 / gain)
     return saved > MARGIN * (pace.compiling or COMPILE_SECONDS)
 
 

@@ -33,7 +33,7 @@ Error of J v against the VJP of the float32 network (emoji64, two images, 4x sup
 lengths of 1, 10 and 40 times the one for float32: at sigma_t = .5 .84, .35, .39 (float32: .34); at
 .2 1.80, .36, .31 (.30); at .05 3.94, .62, .25 (.20); at .01 .82, .13, .05 (.04)."""
 
-Network = Callable[[Tensor], Tensor]
+Function = Callable[[Tensor], Tensor]
 
 
 def difference_length(sigma: float, elements: int, dtype: torch.dtype | None) -> float:
@@ -86,7 +86,7 @@ def check_jacobian(name: str) -> str:
     return name
 
 
-def vjp(network: Network, u: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+def vjp(network: Function, u: Tensor) -> tuple[Tensor, Function]:
     """F(u) and the function c -> (dF/du)^T c, by reverse mode."""
     leaf = u.detach().requires_grad_(True)
     with torch.enable_grad():
@@ -100,7 +100,7 @@ def vjp(network: Network, u: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]
     return output.detach(), product
 
 
-def jvp(network: Network, u: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+def jvp(network: Function, u: Tensor) -> tuple[Tensor, Function]:
     """F(u) and c -> (dF/du) c, by forward mode: one more forward, no activations kept."""
     with torch.no_grad():
         output = network(u)
@@ -113,9 +113,7 @@ def jvp(network: Network, u: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]
     return output, product
 
 
-def finite_difference(
-    network: Network, u: Tensor, step: Tensor
-) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+def finite_difference(network: Function, u: Tensor, step: Tensor) -> tuple[Tensor, Function]:
     """F(u) and c -> (F(u + h c/|c|) - F(u)) |c| / h per sample: two forwards, no derivative.
 
     Args:

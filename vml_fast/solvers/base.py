@@ -34,7 +34,7 @@ from vml_fast.solvers.checks import (
     check_solve_options,
 )
 from vml_fast.solvers.result import Callback, Result
-from vml_fast.solvers.run import Run, Watch, joined, merged_trace
+from vml_fast.solvers.run import Observer, Run, joined, merged_trace
 
 
 class Solver(ABC):
@@ -142,7 +142,7 @@ class Solver(ABC):
                 noise=noise,
                 condition=condition or {},
                 initial=None if initial is None else as_tensor(initial, "initial"),
-                watch=Watch(callback, bar, keep_images, give),
+                watch=Observer(callback, bar, keep_images, give),
                 samples=slice(0, len(y)),
                 total=len(y),
             )

@@ -21,7 +21,7 @@ from vml_fast.solvers.result import Callback, State
 
 
 @dataclass
-class Watch:
+class Observer:
     """Who looks on while a batch is solved, part by part.
 
     Attributes:
@@ -67,7 +67,7 @@ class Run:
     noise: Noise
     condition: dict[str, Any]
     initial: Tensor | None
-    watch: Watch
+    watch: Observer
     samples: slice
     total: int
     states: list[State] = field(default_factory=list)
