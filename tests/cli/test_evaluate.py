@@ -115,6 +115,28 @@ def test_other_data_or_seeds_are_not_mixed_in(evaluate, tmp_path):
     assert results(tmp_path / "out")["provenance"]["seed"] == 1
 
 
+def test_what_a_method_cannot_do_is_said(evaluate, tmp_path):
+    arguments = ("--tasks", "half", "--methods", "vml-map-tau,ddrm", "--budgets", "20")
+    result = evaluate(*arguments, "--images", 1, "--noise-std", "0,.05")
+    assert result.exit_code == 0, result.output
+    assert "vml-map-tau has no cell at a noise level of 0: left out there" in result.stderr
+    assert "ddrm has no cell" not in result.stderr
+    assert len(results(tmp_path / "out")["cells"]) == 3
+
+
+def test_a_report_needs_a_record(evaluate, tmp_path):
+    result = evaluate(*SMALL, "--images", 1, "--report-only")
+    assert result.exit_code == 2 and "holds no finished cell" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("given", ["--output", "--preset"])
+def test_options_of_a_study_come_after_its_name(given, tmp_path):
+    result = run("evaluate", given, "emoji64", "toy", "--samples", 1, "--output", tmp_path / "out")
+    assert result.exit_code == 2 and f"{given} stands before toy" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_published_settings_run_on_any_prior(evaluate, tmp_path):
     result = evaluate("--preset", "ddrm", "--tasks", "ddrm/sr4,ddrm/color", "--images", 2)
     assert result.exit_code == 0, result.output

@@ -9,6 +9,7 @@ import typer
 
 from vml_fast.cli import evaluate_studies
 from vml_fast.cli import options as opt
+from vml_fast.errors import InputError
 
 PRESET_NAMES = (
     "emoji64", "vml-map-emoji64", "vml-map", "map-ga", "map-ga-splits", "map-ga-noisy", "ddrm",
@@ -107,6 +108,7 @@ def evaluate(
     tables.tex, figures/ and report.html, a page with everything in it.
     """
     if context.invoked_subcommand is not None:
+        _check_nothing_before(context)
         return
     from vml_fast.cli.evaluate_run import run
     from vml_fast.cli.evaluate_settings import EvaluateSettings
@@ -130,6 +132,18 @@ def evaluate(
         max_minutes=max_minutes,
     )
     run(settings, output, report_only=report_only, overwrite=overwrite)
+
+
+def _check_nothing_before(context: typer.Context) -> None:
+    """A study has options of its own, after its name; those of a comparison mean nothing to it."""
+    for parameter in context.command.params:
+        assert parameter.name is not None
+        source = context.get_parameter_source(parameter.name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise InputError(
+                f"{parameter.opts[0]} stands before {context.invoked_subcommand}; the options of a "
+                "study come after its name"
+            )
 
 
 for study in (

@@ -17,14 +17,14 @@ from vml_fast.cli.priors import load_image_prior, weights_digest
 from vml_fast.denoisers import ScaledDenoiser, accelerate
 from vml_fast.denoisers.loading import find_prior
 from vml_fast.devices import find_device
-from vml_fast.errors import require
+from vml_fast.errors import InputError, require
 from vml_fast.evaluation.comparison.budgets import CONSISTENCY_METHODS
 from vml_fast.evaluation.comparison.cell_runner import CellRunner, Outcome
 from vml_fast.evaluation.comparison.cells import Cell
 from vml_fast.evaluation.comparison.dataset import DataSet, load_dataset
 from vml_fast.evaluation.comparison.report import Report
 from vml_fast.evaluation.comparison.run import run_cells
-from vml_fast.evaluation.comparison.store import Store
+from vml_fast.evaluation.comparison.store import Store, holds_records
 from vml_fast.evaluation.distances import Features, inception_features, prior_features
 from vml_fast.evaluation.machine import device_name
 from vml_fast.evaluation.perceptual import perceptual_measures
@@ -39,10 +39,16 @@ def run(settings: EvaluateSettings, output: Path, *, report_only: bool, overwrit
     for package in ("torchmetrics", "scipy", "matplotlib"):
         require(package, "evaluation")
     cells = _cells(settings)
+    for method, level in settings.left_out(cells):
+        typer.echo(f"{method} has no cell at a noise level of {level:g}: left out there", err=True)
     runner, missing = _runner(settings, cells)
     for task in dict.fromkeys(cell.task for cell in cells):
         runner.operator(task)  # a task that does not fit is found out before the work
     provenance = _provenance(settings, runner.data)
+    if report_only and not holds_records(output):
+        raise InputError(
+            f"--output {output} holds no finished cell; --report-only needs at least one"
+        )
     store = Store(output, provenance, overwrite=overwrite)
     try:
         if not report_only:

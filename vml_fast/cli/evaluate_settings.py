@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -165,6 +165,16 @@ class EvaluateSettings:
                 consistency=self.consistency_model is not None,
             )
         return cells
+
+    def left_out(self, cells: Sequence[Cell]) -> list[tuple[str, float]]:
+        """Pairs of a method and a noise level, both asked for, of which there is no cell."""
+        found = {(name, c.noise_std) for c in cells for name in (c.method, c.label)}
+        return [
+            (method, level)
+            for method in self.methods
+            for level in self.noise_std
+            if (method, level) not in found
+        ]
 
     def title(self) -> str:
         """Of the report."""

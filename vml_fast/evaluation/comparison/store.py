@@ -28,6 +28,7 @@ from vml_fast.evaluation.files import check_writable, write_json, write_whole
 from vml_fast.evaluation.images import read_picture, write_picture
 
 RESULTS = "results.json"
+CELLS = "cells"
 
 Record = dict[str, Any]
 
@@ -48,7 +49,7 @@ class Store:
         self, folder: Path, provenance: Mapping[str, Any], *, overwrite: bool = False
     ) -> None:
         self.folder = folder
-        self.cells = folder / "cells"
+        self.cells = folder / CELLS
         self.provenance: dict[str, Any] = json.loads(json.dumps(provenance))
         self._read_merged: tuple[int, dict[str, Record]] = (0, {})  # when it was written, and it
         check_writable(folder)
@@ -155,6 +156,11 @@ class Store:
         path.with_suffix(".png").unlink(missing_ok=True)
         for figure in (self.folder / "figures").glob("*.png"):
             figure.unlink()
+
+
+def holds_records(folder: Path) -> bool:
+    """Whether a folder has the record of a comparison, of at least one finished cell."""
+    return (folder / RESULTS).is_file() or any((folder / CELLS).glob("*.json"))
 
 
 def _read(path: Path) -> Record:
