@@ -130,6 +130,31 @@ def test_a_report_needs_a_record(evaluate, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_records_are_not_removed_for_a_report(evaluate, tmp_path):
+    result = evaluate(*SMALL, "--images", 1, "--report-only", "--overwrite")
+    assert result.exit_code == 2 and "pass one of them" in result.stderr
+
+
+@pytest.mark.parametrize("chosen", [("--noise-std", "0.05"), ("--tasks", "box")])
+def test_a_choice_that_leaves_no_method_is_refused(evaluate, tmp_path, chosen):
+    result = evaluate("--preset", "emoji64", "--budgets", "1000", *chosen)
+    assert result.exit_code == 2 and "--preset emoji64 has no cell with these" in result.stderr
+
+
+def test_a_method_without_its_model_is_refused(evaluate, tmp_path):
+    result = evaluate("--tasks", "half", "--methods", "map-ga,ddrm", "--images", 1)
+    assert result.exit_code == 2 and "map-ga needs a consistency model" in result.stderr
+
+
+def test_what_was_measured_in_some_cells_only_is_said():
+    records = [
+        {"metrics": {"psnr": [1.0], "st_lpips": [0.1]}, "sets": {}},
+        {"metrics": {"psnr": [1.0]}, "sets": {}},
+        {"failed": "why"},
+    ]
+    assert evaluate_run._partial(records) == ["ST-LPIPS (AlexNet): measured in 1 of 2 cells."]
+
+
 @pytest.mark.parametrize("given", ["--output", "--preset"])
 def test_options_of_a_study_come_after_its_name(given, tmp_path):
     result = run("evaluate", given, "emoji64", "toy", "--samples", 1, "--output", tmp_path / "out")

@@ -73,6 +73,11 @@ def test_nan_is_no_json(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_what_json_has_no_number_for_is_null():
+    nested = {"a": [1.0, float("inf"), (float("nan"), "x")], "b": None, "c": 2}
+    assert files.as_json(nested) == {"a": [1.0, None, [None, "x"]], "b": None, "c": 2}
+
+
 def test_asking_whether_a_folder_is_writable_leaves_no_trace(tmp_path):
     files.check_writable(tmp_path / "a" / "b")
     files.check_writable(tmp_path)

@@ -72,6 +72,18 @@ def test_lpips_is_never_downloaded(monkeypatch, tmp_path):
     assert "weights are not at" in perceptual._lpips()
 
 
+def test_a_diverged_image_has_no_distance():
+    def metric(x, truth):
+        if not x.isfinite().all() or x.abs().max() > 1:
+            raise ValueError("torchmetrics takes values in [-1, 1]")
+        return (x - truth).abs().mean()
+
+    images = torch.full((3, *SHAPE), 3.0)
+    images[1, 0, 0, 0] = torch.nan
+    found = perceptual._image_by_image(metric, images, torch.zeros(3, *SHAPE))
+    assert found[[0, 2]].tolist() == [1.0, 1.0] and found[1].isnan()
+
+
 @pytest.mark.parametrize("shape", [(1, 64, 64), (3, 16, 64)])
 def test_images_that_alexnet_cannot_see(shape):
     measures, missing = perceptual.perceptual_measures(shape)

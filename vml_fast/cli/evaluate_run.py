@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from vml_fast.cli.evaluate_settings import OPTIONS, EvaluateSettings
 from vml_fast.cli.priors import load_image_prior, weights_digest
 from vml_fast.denoisers import ScaledDenoiser, accelerate
 from vml_fast.denoisers.loading import find_prior
+from vml_fast.denoisers.precision import network_dtype
 from vml_fast.devices import find_device
 from vml_fast.errors import InputError, require
 from vml_fast.evaluation.comparison.budgets import CONSISTENCY_METHODS
@@ -23,6 +26,7 @@ from vml_fast.evaluation.comparison.cell_runner import CellRunner, Outcome
 from vml_fast.evaluation.comparison.cells import Cell
 from vml_fast.evaluation.comparison.dataset import DataSet, load_dataset
 from vml_fast.evaluation.comparison.report import Report
+from vml_fast.evaluation.comparison.results import PER_IMAGE, SETS
 from vml_fast.evaluation.comparison.run import run_cells
 from vml_fast.evaluation.comparison.store import Store, holds_records
 from vml_fast.evaluation.distances import Features, inception_features, prior_features
@@ -44,7 +48,9 @@ def run(settings: EvaluateSettings, output: Path, *, report_only: bool, overwrit
     runner, missing = _runner(settings, cells)
     for task in dict.fromkeys(cell.task for cell in cells):
         runner.operator(task)  # a task that does not fit is found out before the work
-    provenance = _provenance(settings, runner.data)
+    provenance = _provenance(settings, runner.data, runner.device)
+    if report_only and overwrite:
+        raise InputError("--overwrite removes records, which --report-only needs; pass one of them")
     if report_only and not holds_records(output):
         raise InputError(
             f"--output {output} holds no finished cell; --report-only needs at least one"
@@ -58,7 +64,8 @@ def run(settings: EvaluateSettings, output: Path, *, report_only: bool, overwrit
         raise typer.Exit(130) from None
     finally:
         done = store.merge(cells)
-    notes = _notes(settings, runner, provenance, missing)
+    records = [found for cell in cells if (found := store.record(cell)) is not None]
+    notes = [*_notes(settings, runner, provenance, missing), *_partial(records)]
     report = Report(settings.title(), settings.command(), notes)
     files = report.write(cells, runner, store)
     typer.echo(f"{done} of {len(cells)} cells are in {output}; see {files[0]} and report.html")
@@ -144,7 +151,7 @@ def _notes(
             f"{' and '.join(one.distances)} distance: on {one.name}; few images say little."
             for one in runner.features
         ),
-        *(f"Not computed: {sentence}." for sentence in missing),
+        *(f"Not measured by the last run: {sentence}." for sentence in missing),
     ]
     if runner.consistency is not None:
         notes.append(f"Consistency model of map-ga and map-ga-np: {settings.consistency_model}.")
@@ -153,13 +160,25 @@ def _notes(
     return notes
 
 
-def _provenance(settings: EvaluateSettings, data: DataSet) -> dict[str, Any]:
+def _partial(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Sentences about what was measured in some cells only, where its network was at hand."""
+    whole = [record for record in records if "failed" not in record]
+    counts = Counter(name for r in whole for name in (*r["metrics"], *r.get("sets", {})))
+    titles = {**PER_IMAGE, **SETS}
+    return [
+        f"{titles.get(name, name)}: measured in {count} of {len(whole)} cells."
+        for name, count in counts.items()
+        if count < len(whole)
+    ]
+
+
+def _provenance(settings: EvaluateSettings, data: DataSet, device: torch.device) -> dict[str, Any]:
     """All that decides the results beside the cells."""
     return {
         "prior": find_prior(settings.prior).absolute().name,
         "weights_sha256": weights_digest(settings.prior),
         "consistency_sha256": settings.consistency and weights_digest(settings.consistency),
-        "dtype": settings.dtype,
+        "dtype": str(network_dtype(settings.dtype, device)).removeprefix("torch."),
         "data": data.name,
         "data_sha256": data.digest(),
         "seed": settings.seed,

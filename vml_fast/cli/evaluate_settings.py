@@ -46,7 +46,7 @@ class EvaluateSettings:
     consistency: str | None
     data: str
     images: int
-    all_images: bool
+    images_given: bool
     resize: bool
     seed: int
     device: str
@@ -97,7 +97,7 @@ class EvaluateSettings:
             prior=prior if prior is not None else (chosen and chosen.prior) or DEFAULT_PRIOR,
             data=data if data is not None else (chosen and chosen.data) or HELDOUT,
             images=images or (chosen.images if chosen else DEFAULT_IMAGES),
-            all_images=images is not None,
+            images_given=images is not None,
             seed=check_seed("--seed", seed),
             max_seconds=float("inf") if max_minutes is None else 60.0 * max_minutes,
             **others,
@@ -137,15 +137,22 @@ class EvaluateSettings:
 
     def _selected(self, preset: str) -> list[Cell]:
         request = comparisons.Request(
-            self.images if self.all_images else None, self.consistency_model is not None
+            self.images if self.images_given else None, self.consistency_model is not None
         )
-        return grids.select(
+        cells = grids.select(
             comparisons.comparison(preset).cells(request),
             methods=self.methods,
             tasks=self.tasks,
             noise_stds=self.noise_std,
             chosen_budgets=self.budgets,
         )
+        wanted = set(self.methods) - set(INTERPOLATIONS)
+        if all(c.method in INTERPOLATIONS for c in cells) and (wanted or not self.methods):
+            raise InputError(
+                f"--preset {preset} has no cell with these methods, tasks, noise levels and budgets"
+                " together; leave one of them out"
+            )
+        return cells
 
     def _grid(self) -> list[Cell]:
         levels = self.noise_std or (0.0,)
@@ -197,7 +204,7 @@ class EvaluateSettings:
             "prior": None if self.prior == usual_prior else self.prior,
             "consistency": self.consistency,
             "data": None if self.data == usual_data else self.data,
-            "images": str(self.images) if self.all_images else None,
+            "images": str(self.images) if self.images_given else None,
             "seed": str(self.seed) if self.seed else None,
             "device": None if self.device == "auto" else self.device,
             "dtype": None if self.dtype == "float32" else self.dtype,

@@ -18,7 +18,7 @@ from vml_fast.denoisers import LatentDenoiser
 from vml_fast.errors import InputError, require
 from vml_fast.evaluation.comparison.statistics import Estimate
 from vml_fast.evaluation.figures import write_figure
-from vml_fast.evaluation.files import check_writable, write_json, write_whole
+from vml_fast.evaluation.files import as_json, check_writable, write_json, write_whole
 from vml_fast.evaluation.heldout import heldout_emoji
 from vml_fast.evaluation.studies import latent, scaling, tau, toy, traces
 from vml_fast.evaluation.studies.latent_figure import latent_figure
@@ -129,7 +129,7 @@ def run_scaling(output: Path, images: int) -> None:
     record = {
         "noise_std": scaling.NOISE_STD,
         "quality": [asdict(one) for one in found],
-        "costs": [asdict(one) | {"pays_after": min(one.pays_after, 1e9)} for one in spent],
+        "costs": [asdict(one) | {"pays_after": one.pays_after} for one in spent],
     }
     title = "Preconditioners on blurs of growing width"
     figure = scaling_figure(found, spent)
@@ -158,10 +158,7 @@ def run_tau(output: Path, images: int) -> None:
         name: {
             "sweep": [asdict(one) for one in found],
             "sigmas": trial.sigmas,
-            "growth": {
-                step: [None if value != value else value for value in values]  # NaN: not optimized
-                for step, values in trial.growth.items()
-            },
+            "growth": trial.growth,
         }
         for name, found, trial in studies
     }
@@ -254,6 +251,6 @@ def _write(
     print_table(console, title, header, rows)
     text = f"# {title}\n\n{markdown(header, rows)}\n![{title}]({name}.png)\n"
     write_whole(output / f"{name}.md", lambda file: file.write(text.encode()))
-    write_json(output / f"{name}.json", record)
+    write_json(output / f"{name}.json", as_json(record))
     write_figure(output / f"{name}.png", figure)
     console.print(f"wrote {output / name}.png, .md and .json", markup=False, soft_wrap=True)

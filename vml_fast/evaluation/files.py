@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import stat
@@ -185,6 +186,15 @@ def write_json(path: Path, content: Any) -> None:
     """Write `content` as indented JSON, in one piece; NaN and infinity are errors (not JSON)."""
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     write_whole(path, lambda file: file.write(text.encode()))
+
+
+def as_json(content: Any) -> Any:
+    """Nested lists and mappings with what JSON has no numbers for, NaN and infinity, as null."""
+    if isinstance(content, dict):
+        return {key: as_json(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [as_json(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def refuse_own_folder(output: Path, inputs: Iterable[Path]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -70,12 +71,15 @@ def _lpips() -> Measure | str:
         return f"the backbone's weights are not at {weights}"
     image = importlib.import_module("torchmetrics.image")
     metric = image.LearnedPerceptualImagePatchSimilarity(net_type="alex", reduction="mean")
+    return partial(_image_by_image, metric)
 
-    def measure(images: Tensor, truth: Tensor) -> Tensor:
-        pairs = zip(images.clamp(-1, 1).split(1), truth.split(1), strict=True)
-        return torch.stack([metric(a, b) for a, b in pairs]).double()
 
-    return measure
+def _image_by_image(metric: Callable[[Tensor, Tensor], Tensor], x: Tensor, truth: Tensor) -> Tensor:
+    """A metric of torchmetrics, which refuses NaN; a diverged image has none."""
+    finite = x.isfinite().flatten(1).all(dim=1).tolist()
+    pairs = zip(finite, x.clamp(-1, 1).split(1), truth.split(1), strict=True)
+    values = [metric(a, b) if known else x.new_tensor(torch.nan) for known, a, b in pairs]
+    return torch.stack(values).double()
 
 
 def _st_lpips() -> Measure | str:

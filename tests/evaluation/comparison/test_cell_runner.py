@@ -4,6 +4,7 @@ import torch
 
 from tests.evaluation.comparison.problems import cell, mixture, runner
 from vml_fast.evaluation.comparison.cells import Cell
+from vml_fast.evaluation.comparison.dataset import DataSet
 from vml_fast.evaluation.distances import Features
 from vml_fast.evaluation.interpolation import bicubic
 from vml_fast.evaluation.measurements import make_operator, simulate
@@ -37,6 +38,25 @@ def test_a_part_of_the_images_gives_what_the_whole_gives():
     for metric in ("psnr", "ssim", "residual"):
         first, second = whole["metrics"][metric][::2], part["metrics"][metric]
         torch.testing.assert_close(torch.tensor(first), torch.tensor(second), atol=1e-5, rtol=1e-4)
+
+
+def test_a_metric_that_small_images_do_not_have_is_left_out():
+    setting = runner(2)
+    setting.data = DataSet("small", ["a", "b"], torch.zeros(2, 3, 8, 8), torch.arange(2))
+    metrics = setting.run(Cell("half", "pseudo-inverse", 0.0, 0, 2)).record["metrics"]
+    assert metrics.keys() == {"psnr", "residual"}
+
+
+def test_images_are_measured_a_few_at_a_time():
+    sizes = []
+
+    def measure(images, truth):
+        sizes.append(len(images))
+        return torch.arange(len(images)).double()
+
+    record = runner(20, measures={"lpips": measure}).run(Cell("half", "bicubic", 0.0, 0, 20)).record
+    assert sizes == [16, 4]
+    assert record["metrics"]["lpips"] == [*range(16), *range(4)]
 
 
 def test_counts_are_the_network_passes():

@@ -71,7 +71,8 @@ def test_budgets_are_columns_and_what_is_missing_shows():
 
 
 def test_noise_failures_and_other_images_do_not_count():
-    failed = Done(Cell("half", "ddrm", 0.0, 20, 8, {"steps": 1}), {"failed": "no SVD"})
+    record = done("ddrm", BASE).record | {"failed": "no SVD"}
+    failed = Done(Cell("half", "ddrm", 0.0, 20, 8, {"steps": 1}), record)
     fewer = done("ddrm", BASE[:4])
     for other in (done("ddrm", BASE, noise_std=0.05), failed, fewer):
         assert ordering_tables([done("map-ga-d-np", BASE - 0.1), other]) == []

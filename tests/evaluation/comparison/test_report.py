@@ -36,6 +36,14 @@ def test_the_interval_is_that_of_a_mean():
     assert found.high == pytest.approx(values.mean() + 1.96 * error, abs=0.1 * error * 1.96)
 
 
+@pytest.mark.parametrize("count", [4, 8, 16])
+def test_the_interval_of_a_few_images_covers_as_often_as_it_says(count):
+    draws = np.random.default_rng(3).normal(1.0, 2.0, (2000, count))
+    found = [estimate(values.tolist()) for values in draws]
+    covered = sum(one.low <= 1.0 <= one.high for one in found) / len(found)
+    assert covered == pytest.approx(0.95, abs=0.015)
+
+
 def test_pairs_take_the_spread_between_images_out():
     easy_and_hard = np.linspace(10, 40, 16)
     change = np.random.default_rng(2).normal(0.5, 0.1, 16)
@@ -60,7 +68,20 @@ def test_the_best_method_of_a_task_is_bold():
     table = results.metric_tables(ones, group)[0]
     best = {row[0].text: row[1].best for row in table.rows}
     assert best == {"vml-map-pre": True, "ddrm": False, "bicubic": False}
-    assert "| vml-map-pre | **21.00** [20.00, 22.00] |" in tables.markdown(table)
+    # 21 ± 12.71 √2/√2, the t quantile of one degree of freedom
+    assert "| vml-map-pre | **21.00** [8.29, 33.71] |" in tables.markdown(table)
+
+
+def test_one_method_alone_is_not_the_best():
+    ones = [done("vml-map-pre", 20, [20.0, 22.0]), done("bicubic", 0, [40.0, 42.0])]
+    table = results.metric_tables(ones, (0.0, 20, 2))[0]
+    assert not any(row[1].best for row in table.rows)
+
+
+def test_settings_that_differ_from_task_to_task_are_all_named():
+    ones = [done("dps", 20, [20.0]), done("dps", 20, [20.0], task="sr4")]
+    ones[1] = Done(Cell("sr4", "dps", 0.0, 20, 1, {"steps": 10}), ones[1].record)
+    assert results.cost_table(ones, (0.0, 20, 1)).rows[0][1].text == "20; 10"
 
 
 def test_the_difference_is_against_the_reference():
@@ -82,6 +103,8 @@ def test_what_is_missing_or_failed_shows():
 def test_divergence_and_exactness_have_words():
     assert tables.shown(math.nan, ".2f") == "diverged"
     assert tables.shown(math.inf, ".2f") == "∞"
+    exact = [done("vml-map-pre", 20, [math.inf]), done("ddrm", 20, [math.inf])]
+    assert results.metric_tables(exact, (0.0, 20, 1))[1].rows[0][1].text == "–"
 
 
 def test_bars_do_not_break_a_markdown_table():
@@ -113,6 +136,21 @@ def test_curves_are_of_common_images():
     assert [one.values("psnr") for one in found] == [[10.0, 20.0], [21.0, 23.0]]
 
 
+def test_what_diverged_everywhere_is_drawn_without_a_front():
+    ones = [done("ddrm", budget, [math.nan, math.nan]) for budget in (20, 100)]
+    assert plots.pareto_figure(ones, "psnr", 0.0) is not None
+
+
+def test_interpolations_alone_have_a_report(tmp_path):
+    store, setting = Store(tmp_path, PROVENANCE), runner()
+    plain = [Cell("half", "bicubic", 0.0, 0, 4)]
+    run_cells(plain, setting, store)
+    Report("title", "command").write(plain, setting, store)
+    text = (tmp_path / "tables.md").read_text()
+    assert "### PSNR, dB, noiseless, no network, 4 images" in text
+    assert "Cost" not in text and "What each method gets" not in text
+
+
 def test_the_report_is_whole_and_self_contained(tmp_path):
     store, setting = Store(tmp_path, PROVENANCE), runner()
     run_cells(cells(), setting, store)
@@ -130,6 +168,31 @@ def test_the_report_is_whole_and_self_contained(tmp_path):
     text = (tmp_path / "tables.md").read_text()
     assert "* a note & more" in text
     assert "| vml-map-pre |" in text
+
+
+def test_a_grid_is_not_replaced_by_one_with_fewer_methods(tmp_path):
+    store, setting = Store(tmp_path, PROVENANCE), runner()
+    run_cells(cells(), setting, store)
+    store.merge(cells())
+    Report("title", "command").write(cells(), setting, store)
+    grid = tmp_path / "figures" / "half-noise0-20-4.png"
+    whole = grid.read_bytes()
+    for path in store.cells.glob("half-ddrm-*"):
+        path.unlink()
+    Report("title", "command").write(cells(), setting, Store(tmp_path, PROVENANCE))
+    assert grid.read_bytes() == whole
+    grid.unlink()  # where there is none, a part is better than nothing
+    Report("title", "command").write(cells(), setting, Store(tmp_path, PROVENANCE))
+    assert grid.is_file() and grid.read_bytes() != whole
+
+
+def test_curves_of_other_cells_are_not_shown(tmp_path):
+    store, setting = Store(tmp_path, PROVENANCE), runner()
+    run_cells(cells(), setting, store)
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "passes-psnr-noise0.png").write_bytes(b"of two budgets")
+    drawn = Report("title", "command").write(cells(), setting, store)
+    assert "passes-psnr-noise0.png" not in {path.name for path in drawn}
 
 
 def test_a_report_from_the_merged_file_keeps_its_figures(tmp_path):

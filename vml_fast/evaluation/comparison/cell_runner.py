@@ -22,11 +22,11 @@ from vml_fast.evaluation.perceptual import Measure
 from vml_fast.operators import LinearOperator
 from vml_fast.solvers import restore
 
-DIRECTIONS = {
-    "psnr": +1, "ssim": +1, "residual": 0, "lpips": -1, "st_lpips": -1,
-    "seconds": -1,
-}  # fmt: skip
+DIRECTIONS = {"psnr": +1, "ssim": +1, "residual": 0, "lpips": -1, "st_lpips": -1}
 """Metric to whether more (+1) or less (-1) is better; 0 where it depends on the noise."""
+
+METRIC_BATCH = 16
+"""Images that are measured at once: the features of hundreds would not fit into memory."""
 
 
 @dataclass
@@ -138,9 +138,16 @@ class CellRunner:
         }
 
     def _metrics(self, picture: Tensor, truth: Tensor) -> dict[str, Any]:
-        values = {"psnr": metrics.psnr(picture, truth), "ssim": metrics.ssim(picture, truth)}
-        values |= {name: measure(picture, truth) for name, measure in self.measures.items()}
-        return {name: numbers(value) for name, value in values.items()}
+        """Metrics of each image; those that images of this size do not have are left out."""
+        wanted: dict[str, Measure] = {"psnr": metrics.psnr}
+        if min(picture.shape[-2:]) >= metrics.SSIM_WINDOW:
+            wanted["ssim"] = metrics.ssim
+        wanted |= self.measures
+        parts = list(zip(picture.split(METRIC_BATCH), truth.split(METRIC_BATCH), strict=True))
+        return {
+            name: numbers(torch.cat([measure(*part) for part in parts]))
+            for name, measure in wanted.items()
+        }
 
     def _sets(self, picture: Tensor, count: int) -> dict[str, Any]:
         """Distances between the restored set and the true one."""

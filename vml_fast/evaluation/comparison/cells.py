@@ -63,11 +63,6 @@ class Cell:
             "assumed_noise_std": self.assumed_noise_std,
         }
 
-    @classmethod
-    def of(cls, identity: Mapping[str, Any]) -> Cell:
-        """The cell of an identity."""
-        return cls(**identity)
-
     def name(self, provenance: Mapping[str, Any]) -> str:
         """A file name: what a person reads, and a digest of the cell and where it comes from."""
         whole = json.dumps([self.identity(), provenance], sort_keys=True, allow_nan=False)

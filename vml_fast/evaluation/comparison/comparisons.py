@@ -33,7 +33,7 @@ class Request:
     """What a comparison is made for.
 
     Attributes:
-        images: how many the data set has, or was limited to; None leaves it to the comparison.
+        images: how many every cell takes; None leaves it to the comparison.
         consistency: whether a consistency model is at hand.
     """
 

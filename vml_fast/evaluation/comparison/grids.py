@@ -34,6 +34,8 @@ def grid(
         everything = budgets.methods(noise_std, consistency=consistency)
         for method in everything if methods is None else methods:
             if method not in everything and method in (*METHODS, *BASELINES):
+                if methods is not None and method in budgets.methods(noise_std, consistency=True):
+                    raise InputError(f"method {method} needs a consistency model, and none is here")
                 if methods is not None and len(noise_stds) == 1:
                     budgets.settings(method, budget, noise_std)  # says which there are
                 continue

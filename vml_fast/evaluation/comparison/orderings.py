@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
@@ -146,7 +147,7 @@ def _counts(found: Found, pair: tuple[str, str], budget: int, metric: str) -> En
 
 def _entry(found: Found, pair: tuple[str, str], task: str, budget: int, metric: str) -> Entry:
     gain = _gain(found, pair, task, budget, metric)
-    if gain is None:
+    if gain is None or math.isnan(gain.mean):
         return MISSING
     form = "+" + FORMATS[metric]
     interval = f"{gain.low:{form}}, {gain.high:{form}}" if gain.has_interval else ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from vml_fast.evaluation.comparison.cell_runner import DIRECTIONS, CellRunner
 from vml_fast.evaluation.comparison.cells import INTERPOLATIONS
 from vml_fast.evaluation.comparison.results import PER_IMAGE, Done, Group, group_title, rows_of
-from vml_fast.evaluation.comparison.store import Store
+from vml_fast.evaluation.comparison.store import KEPT_IMAGES, Store
 from vml_fast.evaluation.figures import INK, MUTED, Panel, finish_axes, image_grid, new_figure
 from vml_fast.evaluation.measurements import measurement_pictures
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-GRID_IMAGES = 4
 COLORS = (
     "#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#db2777", "#65a30d",
     "#78350f", "#475569", "#a16207", "#1e3a8a",
@@ -27,18 +26,19 @@ MARKERS = "osD^vP*Xp<>h"
 
 def restoration_grid(
     done: Sequence[Done], group: Group, task: str, runner: CellRunner, store: Store
-) -> Figure | None:
+) -> tuple[Figure | None, bool]:
     """Truth, measurement and every method's restoration of a few images, one row per image.
 
     Returns:
-        The figure; None where no restoration of the task was kept.
+        The figure, None where no restoration of the task is on this machine; and whether every
+        finished cell is in it.
     """
     rows = [one for one in rows_of(done, group) if one.cell.task == task and not one.failed]
     kept = [(one, images) for one in rows if (images := store.images(one.cell)) is not None]
     if not kept:
-        return None
+        return None, False
     part = runner.data.part(group[2])
-    shown = range(min(GRID_IMAGES, group[2]))
+    shown = range(min(KEPT_IMAGES, group[2]))
     y = measurement_pictures(runner.operator(task), runner.measurement(kept[0][0].cell))
     panels: list[list[Panel | None]] = []
     for i in shown:
@@ -47,7 +47,8 @@ def restoration_grid(
             psnr = one.values("psnr")[i]
             line.append(Panel(images[i], _broken(one.cell.label), f"{psnr:.2f} dB"))
         panels.append(line)
-    return image_grid(panels, title=f"{task}, {group_title(group)}")
+    figure = image_grid(panels, title=f"{task}, {group_title(group)}")
+    return figure, len(kept) == len(rows)
 
 
 def _broken(label: str, width: int = 15) -> str:
@@ -138,11 +139,10 @@ def _draw_task(axes: Axes, ones: Sequence[Done], metric: str, labels: Sequence[s
         found_one = one.estimate(metric)
         if one.cell.method == "bicubic" and found_one is not None:
             axes.axhline(found_one.mean, color=MUTED, lw=0.9, ls=":", label="bicubic")
-    front = pareto_front(points, DIRECTIONS[metric] or -1)
-    axes.step(*zip(*front, strict=True), where="post", color=INK, lw=3.5, alpha=0.15, zorder=0)
+    front = pareto_front(points, DIRECTIONS[metric])
+    if front:
+        axes.step(*zip(*front, strict=True), where="post", color=INK, lw=3.5, alpha=0.15, zorder=0)
     axes.set_xscale("log")
-    if metric == "residual":
-        axes.set_yscale("log")
     budgets = sorted({one.cell.budget for one in ones if one.cell.budget})
     axes.set_xticks(budgets, [f"{budget:,}" for budget in budgets])
     axes.set_xticks([], minor=True)

@@ -44,7 +44,7 @@ class Report:
     def write(self, cells: Sequence[Cell], runner: CellRunner, store: Store) -> list[Path]:
         """Write tables.md, tables.tex, figures/*.png and report.html into the store's folder.
 
-        Figures whose restorations are not on this machine are left as they are.
+        A figure of restorations that are not all on this machine is left as it is.
 
         Returns:
             The files.
@@ -65,38 +65,41 @@ class Report:
     def _tables(
         self, cells: Sequence[Cell], done: Sequence[Done]
     ) -> tuple[list[tables.Table], list[tables.Table]]:
-        found = [group for group in results.groups(cells) if _has_methods(done, group)]
+        found = [group for group in results.groups(cells) if _has_cells(done, group)]
         overviews = [results.overview(done, group) for group in found]
         overviews += orderings.ordering_summaries(done)
         details = []
         for group in found:
             details += results.metric_tables(done, group)
-            details.append(results.cost_table(done, group))
+            if group[1]:
+                details.append(results.cost_table(done, group))
         details += orderings.ordering_tables(done)
         return overviews, [*details, *results.budget_tables(cells)]
 
     def _figures(self, done: Sequence[Done], runner: CellRunner, store: Store) -> dict[Path, str]:
-        """Draw what can be drawn; file to caption, with those that were drawn before."""
+        """Draw what can be drawn; file to caption, with grids that were drawn before."""
         folder = store.folder / "figures"
         folder.mkdir(exist_ok=True)
         drawn: dict[Path, str] = {}
 
-        def keep(name: str, caption: str, figure: Figure | None) -> None:
-            path = folder / f"{name}.png"
-            if figure is not None:
-                write_whole(path, lambda file: file.write(_png(figure)))
-            if path.is_file():
-                drawn[path] = caption
+        def draw(path: Path, caption: str, figure: Figure) -> None:
+            write_whole(path, lambda file: file.write(_png(figure)))
+            drawn[path] = caption
 
         for noise_std in dict.fromkeys(one.cell.noise_std for one in done):
             for metric in SHOWN_METRICS:
                 figure = plots.pareto_figure(done, metric, noise_std)
-                name = f"passes-{metric}-noise{noise_std:g}"
-                keep(name, f"{PER_IMAGE[metric]} against network passes", figure)
+                path = folder / f"passes-{metric}-noise{noise_std:g}.png"
+                if figure is not None:
+                    draw(path, f"{PER_IMAGE[metric]} against network passes", figure)
         for group, task in _largest(done):
-            name = f"{task.replace('/', '_')}-noise{group[0]:g}-{group[1]}-{group[2]}"
-            figure = plots.restoration_grid(done, group, task, runner, store)
-            keep(name, f"{task}, {results.group_title(group)}", figure)
+            words = f"{task.replace('/', '_')}-noise{group[0]:g}-{group[1]}-{group[2]}"
+            path, caption = folder / f"{words}.png", f"{task}, {results.group_title(group)}"
+            figure, complete = plots.restoration_grid(done, group, task, runner, store)
+            if figure is not None and (complete or not path.is_file()):
+                draw(path, caption, figure)
+            elif path.is_file():
+                drawn[path] = caption
         return drawn
 
     def _markdown(
@@ -143,7 +146,7 @@ class Report:
         )
 
 
-def _has_methods(done: Sequence[Done], group: results.Group) -> bool:
+def _has_cells(done: Sequence[Done], group: results.Group) -> bool:
     return any(one.cell.group == group for one in done)
 
 

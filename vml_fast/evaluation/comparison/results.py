@@ -90,7 +90,8 @@ class Done:
 
 def groups(cells: Sequence[Cell]) -> list[Group]:
     """The tables' noise levels, budgets and numbers of images, in order of appearance."""
-    return list(dict.fromkeys(cell.group for cell in cells if cell.method not in INTERPOLATIONS))
+    methods = [cell for cell in cells if cell.method not in INTERPOLATIONS]
+    return list(dict.fromkeys(cell.group for cell in methods or cells))
 
 
 def rows_of(done: Sequence[Done], group: Group) -> list[Done]:
@@ -111,7 +112,8 @@ def group_title(group: Group) -> str:
     """A group in words."""
     noise_std, budget, images = group
     noise = f"σ_y = {noise_std:g}" if noise_std else "noiseless"
-    return f"{noise}, at most {budget} network passes, {images} images"
+    passes = f"at most {budget} network passes" if budget else "no network"
+    return f"{noise}, {passes}, {images} image{'s' * (images > 1)}"
 
 
 def overview(done: Sequence[Done], group: Group) -> Table:
@@ -132,7 +134,7 @@ def metric_tables(done: Sequence[Done], group: Group) -> list[Table]:
         if any(one.estimate(metric) for one in rows):
             best = _best(rows, metric)
             show = _metric_entry(metric, best)
-            tables.append(_by_task(done, group, title, show, "Mean [95 % bootstrap interval]."))
+            tables.append(_by_task(done, group, title, show, "Mean [95 % interval]."))
         if metric == "psnr" and (table := _differences(done, group)):
             tables.append(table)
     for name, title in SETS.items():
@@ -149,12 +151,12 @@ def cost_table(done: Sequence[Done], group: Group) -> Table:
             by_label.setdefault(one.cell.label, []).append(one)
     rows = []
     for label, ones in by_label.items():
-        first = ones[0]
+        settings = dict.fromkeys(budgets.describe(dict(one.cell.settings)) for one in ones)
         seconds = sum(one.seconds for one in ones) / len(ones)
         rows.append(
             [
                 Entry(label),
-                Entry(budgets.describe(dict(first.cell.settings))),
+                Entry("; ".join(settings)),
                 Entry(_range([one.record["denoiser_calls"] for one in ones])),
                 Entry(_range([one.record["vjp_calls"] for one in ones])),
                 Entry(_range([one.passes for one in ones])),
@@ -218,7 +220,8 @@ def _best(rows: Sequence[Done], metric: str) -> set[int]:
             and (found := one.estimate(metric))
             and not math.isnan(found.mean)
         ]
-        best |= {name for value, name in ranked if value == max(ranked)[0]}
+        if len(ranked) > 1:
+            best |= {name for value, name in ranked if value == max(ranked)[0]}
     return best
 
 
@@ -234,11 +237,12 @@ def _differences(done: Sequence[Done], group: Group) -> Table | None:
         base = reference.get(one.cell.task)
         if not base:
             return MISSING
-        return entry(difference(one.values("psnr"), base), "+.2f")
+        gain = difference(one.values("psnr"), base)
+        return MISSING if math.isnan(gain.mean) else entry(gain, "+.2f")
 
     table = _by_task(
         others, group, f"PSNR minus that of {REFERENCE}, dB", show,
-        "Mean of the differences image by image [95 % bootstrap interval].",
+        "Mean of the differences image by image [95 % interval].",
     )  # fmt: skip
     return table
 
@@ -253,6 +257,8 @@ def budget_tables(cells: Sequence[Cell]) -> list[Table]:
     tables = []
     for noise_std in dict.fromkeys(cell.noise_std for cell in cells):
         chosen = [c for c in cells if c.noise_std == noise_std and c.method not in INTERPOLATIONS]
+        if not chosen:
+            continue
         wanted = sorted({cell.budget for cell in chosen})
         labels = list(dict.fromkeys(cell.label for cell in chosen))
         body = []

@@ -34,7 +34,7 @@ def run_cells(
     for cell in cells:
         if time.monotonic() - start >= max_seconds:
             break
-        if store.record(cell) is not None:
+        if store.is_done(cell):
             continue
         with store.claim(cell) as mine:
             if not mine:

@@ -1,7 +1,7 @@
 """The record of a comparison: one file per finished cell, and all of them in one.
 
     OUT/cells/NAME.json     a finished cell, written in one piece
-    OUT/cells/NAME.png      its restorations side by side, for the figures
+    OUT/cells/NAME.png      its first restorations side by side, for the figures
     OUT/cells/NAME.lock     held while a process works on the cell
     OUT/results.json        all finished cells
 
@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -28,6 +29,8 @@ from vml_fast.evaluation.files import check_writable, write_json, write_whole
 from vml_fast.evaluation.images import read_picture, write_picture
 
 RESULTS = "results.json"
+KEPT_IMAGES = 4
+"""Restorations of a cell that are kept."""
 CELLS = "cells"
 
 Record = dict[str, Any]
@@ -57,7 +60,7 @@ class Store:
         self.cells.mkdir(parents=True, exist_ok=True)
 
     def record(self, cell: Cell) -> Record | None:
-        """What the cell gave; None where it is not done."""
+        """What the cell gave, be it a reason why not; None where it was not run."""
         name = self._name(cell)
         path = self.cells / f"{name}.json"
         return _read(path) if path.is_file() else self._merged().get(name)
@@ -70,12 +73,13 @@ class Store:
         return found
 
     def images(self, cell: Cell) -> Tensor | None:
-        """The restorations (B, 3, H, W) as 8-bit pictures hold them; None where there are none."""
+        """The first restorations (B, 3, H, W), of 8 bits; None where there are none."""
         path = self.cells / f"{self._name(cell)}.png"
         if not path.is_file():
             return None
         strip = read_picture(path).pixels
-        return torch.stack(strip.split(strip.shape[2] // cell.images, dim=2))
+        count = min(KEPT_IMAGES, cell.images)
+        return torch.stack(strip.split(strip.shape[2] // count, dim=2))
 
     @contextmanager
     def claim(self, cell: Cell) -> Iterator[bool]:
@@ -87,17 +91,26 @@ class Store:
             except BlockingIOError:
                 yield False
                 return
+            if not _is_at(lock, path):  # whoever held it has just ended, and removed the file
+                yield False
+                return
             # Asked for under the lock: another process may have just finished the cell.
             try:
-                yield self.record(cell) is None
+                yield not self.is_done(cell)
             finally:
                 path.unlink(missing_ok=True)
+
+    def is_done(self, cell: Cell) -> bool:
+        """Whether the cell has a result; what failed is tried again by the next run."""
+        record = self.record(cell)
+        return record is not None and "failed" not in record
 
     def save(self, cell: Cell, record: Record, images: Tensor | None) -> None:
         """Keep a finished cell; the record last, since it says that the cell is done."""
         name = self._name(cell)
         if images is not None and images.shape[1] in (1, 3):
-            write_picture(self.cells / f"{name}.png", torch.cat(list(images), dim=2))
+            strip = torch.cat(list(images[:KEPT_IMAGES]), dim=2)
+            write_picture(self.cells / f"{name}.png", strip)
         whole = {"cell": cell.identity(), "provenance": self.provenance, **record}
         write_json(self.cells / f"{name}.json", whole)
 
@@ -158,6 +171,14 @@ class Store:
             figure.unlink()
 
 
+def _is_at(file: IO[str], path: Path) -> bool:
+    """Whether an open file is still the one at a path."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
 def holds_records(folder: Path) -> bool:
     """Whether a folder has the record of a comparison, of at least one finished cell."""
     return (folder / RESULTS).is_file() or any((folder / CELLS).glob("*.json"))
@@ -168,6 +189,8 @@ def _read(path: Path) -> Record:
         record = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(record, dict) or not isinstance(record["provenance"], dict):
             raise ValueError("it must be an object with a provenance")
+        if path.name == RESULTS and not isinstance(record.get("cells"), dict):
+            raise ValueError("it must hold cells")
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"{path} is not the record of a comparison; choose another --output or remove it"

@@ -174,7 +174,9 @@ class _Problem:
 
     def projected(self, images: Tensor, error: float) -> Tensor:
         """The images corrected in image space, as `LatentVMLMAP(final_projection=True)` does."""
-        ratio = torch.full((len(images),), self.noise_std / error, dtype=torch.float64).square()
+        ratio = torch.zeros(len(images), dtype=torch.float64)
+        if error > 0:
+            ratio += (self.noise_std / error) ** 2
         correct = regularized_inverse(self.operator, ratio, self.y)
         return images + correct(self.y - self.operator.forward(images))
 

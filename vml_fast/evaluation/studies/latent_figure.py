@@ -46,7 +46,7 @@ def latent_figure(found: Sequence[Outcome], shown: Sequence[Shown], noise: str) 
         (
             ("psnr", "PSNR, dB (more is better)"),
             ("st_lpips", "ST-LPIPS (less is better)"),
-            ("residual", "residual, RMS of H x − y (less is better)"),
+            ("residual", "residual, RMS of H x − y"),
         )
     ):
         axes = figure.add_subplot(charts[0, k])

@@ -20,9 +20,7 @@ COST_COLORS = {"separable blur": ACCENT, DENSE: "#d97706"}
 def scaling_figure(found: Sequence[Quality], spent: Sequence[Cost]) -> Figure:
     """Error against the condition number for each K, and when a decomposition has paid."""
     counts = sorted({one.inner_steps for one in found})
-    title = (
-        "Blurs of growing width: the noise-aware form holds at every condition, and needs no SVD"
-    )
+    title = "Blurs of growing width: how near each form comes to the mode, and what the SVD costs"
     figure = new_figure(3.5 * (len(counts) + 1), 3.2, title)
     *errors, cost = figure.subplots(1, len(counts) + 1)
     for axes, inner_steps in zip(errors, counts, strict=True):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 COLORS = ("#1e3a8a", "#2563eb", "#d97706", "#dc2626")
 STEP_COLORS = ("#dc2626", "#2563eb", "#059669")
 CLIP = 3.0
-"""Diverging results are drawn and scored clipped to this."""
+"""Diverging results are scored clipped to this."""
 
 
 def tau_figure(studies: Sequence[Study]) -> Figure:

@@ -33,7 +33,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "dps": {"steps": 1000, "zeta": 0.02},
 }
 """Settings: the papers', but where theirs are for images of 256×256 pixels (DAPS's Langevin step,
-DPS's zeta). MAP-GA's prior plays no part with noise, so its two forms with one are left out."""
+DPS's zeta), and DAPS's beta_y, which is sigma_y here, for the posterior of the model. MAP-GA's
+prior plays no part with noise, so its two forms with one are left out."""
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,8 @@ def traces_figure(
 ) -> Figure:
     """Per problem: the traces' share of the gradient over the levels, and where the runs end."""
     title = (
-        "The traces that the loss drops: up to as large as the rest of its gradient, nothing in "
-        "the end; they change which mode a run ends on"
+        "The traces that the loss drops: how large their gradient is beside the rest, and where "
+        "runs end with and without"
     )
     figure = new_figure(11.5, 2.6 * len(problems) + 0.4, title)
     grid = figure.subplots(len(problems), 4, squeeze=False, width_ratios=(1.5, 1, 1, 1))
