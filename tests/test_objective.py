@@ -160,5 +160,5 @@ def test_bad_arguments(prior) -> None:
     ):
         vml(prior, operator, y, x, SIGMA, NOISE, prior.log_prob, traces="all")
     large = torch.zeros(1, 3, 64, 64)
-    with pytest.raises(InputError, match="x must have at most 4096 pixels for exact traces"):
+    with pytest.raises(InputError, match="x must have at most 4096 entries for exact traces"):
         exact_traces(prior, operator, large, SIGMA[:1])

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from vml_fast.autograd import differentiating, math_attention, pullback
 from vml_fast.checks import check_count
 from vml_fast.denoisers.base import Denoiser, per_image
 from vml_fast.errors import InputError
@@ -51,6 +51,7 @@ class TraceEstimate:
     def __init__(self, vectors: Vectors) -> None:
         self.vectors = vectors
 
+    @differentiating
     def __call__(
         self,
         denoiser: Denoiser,
@@ -91,17 +92,17 @@ def exact_vectors(x: Tensor, product: LinearMap) -> Iterator[tuple[Tensor, float
     """All n unit vectors.
 
     Raises:
-        InputError: x has more than `EXACT_LIMIT` pixels.
+        InputError: x has more than `EXACT_LIMIT` entries.
     """
     n = x[0].numel()
     if n > EXACT_LIMIT:
-        raise InputError(f"x must have at most {EXACT_LIMIT} pixels for exact traces, got {n}")
+        raise InputError(f"x must have at most {EXACT_LIMIT} entries for exact traces, got {n}")
     units = (torch.arange(n, device=x.device) == i for i in range(n))
     return ((unit.to(x).expand(len(x), n).reshape(x.shape), 1.0) for unit in units)
 
 
 exact_traces = TraceEstimate(exact_vectors)
-"""Both traces from all n rows of J, for images of at most `EXACT_LIMIT` pixels."""
+"""Both traces from all n rows of J, for images of at most `EXACT_LIMIT` entries."""
 
 
 def hutchinson(
@@ -142,7 +143,7 @@ def hutch_plus_plus(
 
     A third of the probes sketches the range of J, one third of the products measures it there, and
     the last third estimates the rest: as many products as Hutchinson's with as many probes. Exact
-    where J has no larger rank than the sketch.
+    where J is symmetric and of no larger rank than the sketch.
 
     Args:
         probes: a multiple of 3, at least 3.
@@ -188,6 +189,7 @@ def trace_estimate(
     return make(probes, seed=seed, sample_index=sample_index, draw=draw)
 
 
+@differentiating
 def trace_gradient(
     estimate: TraceEstimate,
     denoiser: Denoiser,
@@ -220,7 +222,7 @@ def trace_gradient(
     leaf = x.detach().requires_grad_(True)
     total = torch.zeros_like(x)
     # the fused forms of attention have no second derivatives
-    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+    with torch.enable_grad(), math_attention:
         vectors = estimate.vectors(x, lambda u: _product(denoised, leaf, u))
         denoised = denoiser(leaf, sigma, **condition)
         for u, weight in vectors:
@@ -234,8 +236,7 @@ def trace_gradient(
 
 def _product(denoised: Tensor, leaf: Tensor, u: Tensor, *, differentiable: bool = False) -> Tensor:
     """``Jᵀ u``."""
-    (row,) = torch.autograd.grad(denoised, leaf, u, retain_graph=True, create_graph=differentiable)
-    return row
+    return pullback(denoised, leaf, u, retain_graph=True, create_graph=differentiable)
 
 
 def _dot(u: Tensor, v: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from vml_fast.autograd import differentiating, pullback
 from vml_fast.covariance_traces import TRACES, Traces, exact_traces
 from vml_fast.denoisers.base import Denoiser, per_image
 from vml_fast.errors import InputError
@@ -114,6 +115,7 @@ def vml_simplified(
     return -log_prob(x, sigma) - displacement / 2 + misfit / 2 + constant
 
 
+@differentiating
 def vml_gradient(
     denoiser: Denoiser,
     operator: LinearOperator,
@@ -152,7 +154,7 @@ def vml_gradient(
     data = operator.adjoint(y - operator.forward(constant))
     bracket = per_image(sigma.square() / total, x) * data
     bracket = bracket + per_image(sigma_y.square() / total, x) * (constant - leaf.detach())
-    (product,) = torch.autograd.grad(denoised, leaf, bracket)
+    product = pullback(denoised, leaf, bracket)
     scale = per_image(sigma_y, x)
     return -product * per_image(total / sigma.square(), x) / scale / scale
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vml_fast.autograd import differentiating, pullback
 from vml_fast.operators.base import LinearOperator, SVDOperator
 from vml_fast.operators.cg import conjugate_gradient
 from vml_fast.preconditioners import coefficients, null_space_weight, uses_pseudo_inverse
@@ -67,7 +68,10 @@ def matrix_free_bracket(
     preconditioner: str | None,
     prior_weight: float | str,
 ) -> Direction:
-    """The same v from H and H^T alone, by conjugate gradients with G = (H H^T + q I)^-1."""
+    """The same v from H and H^T alone, by conjugate gradients.
+
+    With A = (H^T H + q I)^-1: H^T (H H^T + q I)^-1 is A H^T, whose solution exists for any y.
+    """
     image = (-1, 1, 1, 1)
     measured = (-1, *[1] * (y.ndim - 1))
     sigma_t, sigma_y = sigma.to(y), noise_std.to(y)
@@ -77,12 +81,12 @@ def matrix_free_bracket(
         a, b = (sigma_t**2 / total).view(image), (sigma_y**2 / total).view(image)
         return lambda x, d: a * operator.adjoint(y - operator.forward(d)) + b * (d - x)
     weight = null_space_weight(prior_weight, sigma_t, sigma_y)
-    w, q = weight.view(measured), ((sigma_y / sigma_t) ** 2).view(measured)
+    w, q = weight.view(image), ((sigma_y / sigma_t) ** 2).view(image)
     noisy = ~uses_pseudo_inverse(preconditioner, sigma_y).view(image)
 
-    def G(target: Tensor) -> Tensor:
+    def A(target: Tensor) -> Tensor:
         return conjugate_gradient(
-            lambda z: operator.forward(operator.adjoint(z)) + q * z,
+            lambda z: operator.adjoint(operator.forward(z)) + q * z,
             target,
             tol=1e-6 if y.dtype == torch.float32 else 1e-10,
             max_iter=200,
@@ -90,15 +94,16 @@ def matrix_free_bracket(
 
     def bracket(x: Tensor, denoised: Tensor) -> Tensor:
         r, p = y - operator.forward(denoised), operator.forward(denoised - x)
-        b = prior.view(measured)
-        exact = operator.pseudo_inverse((1 - b) * r + (b - w) * p)
-        g = G(r - p)
-        newton = operator.adjoint(w * g + (1 - w) * G(r - q * g))
-        return torch.where(noisy, newton, exact) + weight.view(image) * (denoised - x)
+        b, c = prior.view(measured), weight.view(measured)
+        exact = operator.pseudo_inverse((1 - b) * r + (b - c) * p)
+        g = A(operator.adjoint(r - p))
+        newton = w * g + (1 - w) * A(operator.adjoint(r) - q * g)
+        return torch.where(noisy, newton, exact) + w * (denoised - x)
 
     return bracket
 
 
+@differentiating
 def vml_map(
     denoiser: Callable[..., Tensor],
     operator: LinearOperator,
@@ -156,10 +161,11 @@ def vml_map(
         optimized = (sigma.to(tau) > tau).to(y).reshape(-1, 1, 1, 1)
         for _ in range(inner_steps if bool(optimized.any()) else 0):
             x.requires_grad_(True)
-            denoised = denoise(x, sigma)
+            with torch.enable_grad():
+                denoised = denoise(x, sigma)
             with torch.no_grad():
                 v = bracket(x, denoised)
-            (step,) = torch.autograd.grad(denoised, x, v)
+            step = pullback(denoised, x, v)
             x = (x + optimized * step).detach()
         with torch.no_grad():
             denoised = denoise(x, sigma)

@@ -34,10 +34,10 @@ def edm_schedule(
         steps: N, the number of levels, at least 1; one level is sigma_max alone.
         sigma_min: the last level, above 0.
         sigma_max: the first level, not below sigma_min.
-        rho: how much the levels crowd toward sigma_min, above 0.
+        rho: how much the levels crowd toward sigma_min, finite and above 0.
 
     Returns:
-        (N,) float64, strictly decreasing.
+        (N,) float64, strictly decreasing; N times the same where sigma_min is sigma_max.
 
     Raises:
         InputError: an argument is outside its range.
@@ -48,8 +48,8 @@ def edm_schedule(
             f"sigma_min is {sigma_min} and sigma_max is {sigma_max}; "
             "they must be finite with 0 < sigma_min <= sigma_max."
         )
-    if not rho > 0.0:
-        raise InputError(f"rho is {rho}; it must be above 0.")
+    if not 0.0 < rho < float("inf"):
+        raise InputError(f"rho is {rho}; it must be finite and above 0.")
     if steps == 1:
         return torch.tensor([sigma_max], dtype=torch.float64)
     fraction = torch.arange(steps, dtype=torch.float64) / (steps - 1)

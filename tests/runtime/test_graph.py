@@ -119,6 +119,21 @@ def test_a_matrix_of_the_same_structure_is_copied_in(graphs: FakeGraphs) -> None
     assert len(graphs.recorded) == 2
 
 
+@pytest.mark.parametrize("name", ["deblur-gauss", "deblur-motion", "sr4-bicubic"])
+@pytest.mark.parametrize("levels", [(1e-5, 0.05), (0.05, 1e-5)])
+def test_noise_across_the_limit_of_auto_is_another_computation(
+    graphs: FakeGraphs, name: str, levels: tuple[float, float]
+) -> None:
+    """Up to 1e-4 the form is the pseudo-inverse, whose beta is one number for all s."""
+    shape = (3, 16, 16)
+    H = task(name, shape)
+    denoiser, y = small_denoiser(shape), H(images(2, shape))
+    for noise_std in levels:
+        settings = {"denoiser": denoiser, "noise_std": noise_std}
+        recorded = solver(H, True, **settings).solve(y)
+        assert_equal_images(recorded.image, solver(H, False, **settings).solve(y).image)
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [

@@ -14,6 +14,7 @@ from tests.solvers.latent_problems import LatentProblem
 from vml_fast.errors import InputError
 from vml_fast.runtime import latent as terms
 from vml_fast.solvers import LatentVMLMAP
+from vml_fast.solvers.latent_vml_map import project
 
 
 @pytest.mark.parametrize("stop_sigma", [None, 0.5])
@@ -102,7 +103,20 @@ def test_the_error_of_the_autoencoder_counts_as_said():
     assert stds() == (0.1, 0.4)
     assert stds(preconditioner=None) == (0.0, 0.4)
     assert stds(autoencoder_std=0.2) == (0.2, 0.2)
-    assert stds(autoencoder_std=0.0) == (0.0, 0.4)
+    assert stds(autoencoder_std=0.0) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("has_svd", [True, False])
+def test_without_an_error_of_the_autoencoder_noisy_images_stay_where_they_are(has_svd):
+    problem = LatentProblem(0.3)
+    operator = problem.operator
+    if not has_svd:
+        operator = vf.operators.LinearMap(problem.operator.forward, IMAGE_SHAPE)
+    x = torch.randn(2, *IMAGE_SHAPE, dtype=F64)
+    y = problem.y.repeat(2, 1)
+    moved = project(x, operator, y, torch.tensor([0.3, 1e-9], dtype=F64), 0.0)
+    assert torch.equal(moved[0], x[0])
+    assert operator.residual(moved, y)[1] < 1e-6 < operator.residual(moved, y)[0]
 
 
 def test_by_default_noiseless_data_are_met_and_noisy_ones_left_alone():

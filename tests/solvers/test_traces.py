@@ -190,7 +190,7 @@ def test_wrong_arguments():
 def test_images_of_many_pixels_take_estimates():
     shape = (3, 64, 64)
     operator = Inpainting(shape, torch.ones(1, 64, 64))
-    with pytest.raises(InputError, match="takes at most 4096 pixels, and images have 12288"):
+    with pytest.raises(InputError, match="takes at most 4096 entries, and images have 12288"):
         VMLMAP(lambda x, sigma: x, operator, traces="exact")
 
 

@@ -95,7 +95,8 @@ def load_autoencoder(folder: LatentFolder, latent_shape: tuple[int, int, int]) -
     try:
         return Autoencoder(
             read_autoencoder(folder.autoencoder),
-            record.get("image_shape") or _image_shape(folder, latent_shape),
+            record.get("image_shape")
+            or _image_shape(folder, latent_shape, record.get("pixel_unshuffle", 1)),
             scaling_factor=record.get("scaling_factor"),
             shift_factor=record.get("shift_factor"),
             pixel_unshuffle=record.get("pixel_unshuffle", 1),
@@ -111,8 +112,16 @@ def read_autoencoder(folder: Path) -> nn.Module:
     return build_network(checkpoint, AUTOENCODERS, "autoencoder")
 
 
-def _image_shape(folder: LatentFolder, latent_shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Every resolution of diffusers' autoencoders but the last halves the sides."""
+def _image_shape(
+    folder: LatentFolder, latent_shape: tuple[int, int, int], factor: object
+) -> tuple[int, int, int]:
+    """Every resolution of diffusers' autoencoders but the last halves the sides.
+
+    Before them `factor` x `factor` pixels were folded into channels; one that is none is left to
+    `Autoencoder` to refuse.
+    """
     config = read_json(folder.autoencoder / CONFIG)
-    scale = 2 ** (len(config.get("block_out_channels", (0,))) - 1)
-    return (config.get("in_channels", 3), latent_shape[1] * scale, latent_shape[2] * scale)
+    folded = factor if isinstance(factor, int) and factor > 0 else 1
+    scale = 2 ** (len(config.get("block_out_channels", (0,))) - 1) * folded
+    channels = config.get("in_channels", 3) // folded**2
+    return (channels, latent_shape[1] * scale, latent_shape[2] * scale)

@@ -172,9 +172,11 @@ class ConjugateGradientBracket(GeneralBracket):
     With P = H^+ H, w the null-space weight, a = sigma_t^2 / (sigma_t^2 + sigma_y^2) and b = 1 - a:
 
         pseudo_inverse:  v = H^+ ( a (y - H D) + (b - w) H (D - x) ) + w (D - x)
-        noise_aware:     v = H^T ( w g + (1 - w) G ( y - H D - q g ) ) + w (D - x)
-                         G = ( H H^T + q I )^-1,  g = G ( y - H D - H (D - x) ),
+        noise_aware:     v = w g + (1 - w) A ( H^T (y - H D) - q g ) + w (D - x)
+                         A = ( H^T H + q I )^-1,  g = A H^T ( y - H D - H (D - x) ),
                          q = (sigma_y / sigma_t)^2
+
+    A H^T is H^T (H H^T + q I)^-1, and has a solution where y is not in the range of H, too.
     """
 
     def set_level(self, level: Level) -> None:
@@ -188,7 +190,7 @@ class ConjugateGradientBracket(GeneralBracket):
         self.ratio = torch.where(self.inverse, 1.0, self.noise_std**2 / sigma_t**2)
 
     def direction(self, x: Tensor, denoised: Tensor) -> Tensor:
-        """The form of each sample, by one or two solves with H H^T."""
+        """The form of each sample, by one or two solves."""
         operator = self.problem.operator
         pull = self.y - operator.forward(denoised)
         toward = denoised - x
@@ -209,18 +211,20 @@ class ConjugateGradientBracket(GeneralBracket):
         return self.problem.operator.pseudo_inverse(target)
 
     def _noise_aware(self, pull: Tensor, measured: Tensor) -> Tensor:
-        weight, ratio = column(self.null_weight, pull), column(self.ratio, pull)
-        newton = self._solve(pull - measured)
+        operator = self.problem.operator
+        newton = self._solve(operator.adjoint(pull - measured))
+        weight, ratio = column(self.null_weight, newton), column(self.ratio, newton)
         if not bool((weight == 1).all()):
-            newton = torch.lerp(self._solve(pull - ratio * newton), newton, weight)
-        return self.problem.operator.adjoint(newton)
+            rest = self._solve(operator.adjoint(pull) - ratio * newton)
+            newton = torch.lerp(rest, newton, weight)
+        return newton
 
     def _solve(self, target: Tensor) -> Tensor:
-        """G applied to a measurement."""
+        """A applied to an image."""
         operator = self.problem.operator
         ratio = column(self.ratio, target)
         return conjugate_gradient(
-            lambda z: operator.forward(operator.adjoint(z)) + ratio * z,
+            lambda z: operator.adjoint(operator.forward(z)) + ratio * z,
             target,
             tol=CG_TOLERANCE[target.dtype],
             max_iter=CG_ITERATIONS,

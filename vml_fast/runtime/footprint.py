@@ -26,18 +26,24 @@ UNKNOWN = 2**62
 
 
 def largest_batch(
-    denoiser: Denoiser, like: Tensor, jacobian: str, condition: Mapping[str, Any]
+    denoiser: Denoiser,
+    like: Tensor,
+    jacobian: str,
+    condition: Mapping[str, Any],
+    owner: object = None,
 ) -> int:
     """How many images of a batch fit into memory together.
 
     The peaks of an inner step for one and for two images give what an image takes; they are
-    measured once per denoiser, image shape and Jacobian product.
+    measured once per owner, image shape and Jacobian product, and not while torch.profiler records
+    on the CPU, since a process has one profiler.
 
     Args:
         denoiser: D.
         like: (B, C, H, W) images.
-        jacobian: the product that will be taken.
+        jacobian: the product that will be taken; "none" for a forward alone.
         condition: keywords of the denoiser; tensors with B rows are per image.
+        owner: what the peaks are kept for; by default the denoiser.
 
     Returns:
         At least 1; B where all fit.
@@ -46,12 +52,14 @@ def largest_batch(
     batch, image = len(like), like[0].numel() * like.element_size()
     if batch <= 1 or batch * image * WORTH_MEASURING <= free:
         return batch
+    if not like.is_cuda and torch.autograd._profiler_enabled():
+        return batch
     key = (tuple(like.shape[1:]), like.dtype, like.device, jacobian)
 
     def measure() -> tuple[int, int]:
         return measured_peaks(denoiser, like[:2], jacobian, rows(condition, slice(2), batch))
 
-    one, two = _peaks.get(denoiser, key, measure)
+    one, two = _peaks.get(denoiser if owner is None else owner, key, measure)
     # A library may take another path for one image, with more memory than for two.
     each = max(two - one if two > one else two // 2, image)
     return max(1, min(batch, int((free - (one - each)) // each)))
@@ -78,7 +86,7 @@ def measured_peaks(
     Args:
         denoiser: D.
         two: (2, C, H, W).
-        jacobian: "vjp", "jvp" or "finite_difference".
+        jacobian: "vjp", "jvp", "finite_difference" or "none".
         condition: its keywords for two images.
     """
     peak = _peak_cuda if two.is_cuda else _peak_cpu
@@ -90,12 +98,13 @@ def measured_peaks(
 
 
 class _Trial:
-    """A forward and a Jacobian product at noise level 1."""
+    """A forward, and a Jacobian product where one is taken, at noise level 1."""
 
     def __init__(
         self, denoiser: Denoiser, like: Tensor, jacobian: str, condition: Mapping[str, Any]
     ) -> None:
         self.network = Network(denoiser, jacobian)
+        self.has_product = jacobian != "none"
         self.network.load(condition)
         self.device = like.device
         scalings = scalings_at(denoiser, like.new_ones(len(like)))
@@ -103,6 +112,10 @@ class _Trial:
         self.u = torch.zeros_like(like, dtype=self.network.dtype or like.dtype)
 
     def __call__(self) -> None:
+        if not self.has_product:
+            with torch.no_grad():
+                self.network(self.u)
+            return
         output, product = self.network.linearize(self.u)
         product(torch.ones_like(output))
 

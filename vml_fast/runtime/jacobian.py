@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import group_norm
 from torch.overrides import TorchFunctionMode
 
+from vml_fast.autograd import math_attention, pullback
 from vml_fast.denoisers.base import per_image
 from vml_fast.errors import InputError
 
@@ -92,12 +92,7 @@ def vjp(network: Function, u: Tensor) -> tuple[Tensor, Function]:
     with torch.enable_grad():
         output = network(leaf)
 
-    def product(cotangent: Tensor) -> Tensor:
-        if output.grad_fn is None:  # a constant network
-            return torch.zeros_like(leaf)
-        return torch.autograd.grad(output, leaf, cotangent)[0]
-
-    return output.detach(), product
+    return output.detach(), lambda cotangent: pullback(output, leaf, cotangent)
 
 
 def jvp(network: Function, u: Tensor) -> tuple[Tensor, Function]:
@@ -107,7 +102,7 @@ def jvp(network: Function, u: Tensor) -> tuple[Tensor, Function]:
 
     def product(tangent: Tensor) -> Tensor:
         # The fused attention kernels have no forward-mode derivative; the plain form has.
-        with sdpa_kernel(SDPBackend.MATH), ElementaryGroupNorm():
+        with math_attention, ElementaryGroupNorm():
             return torch.func.jvp(network, (u,), (tangent.to(u.dtype),))[1]
 
     return output, product

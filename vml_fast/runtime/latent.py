@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from vml_fast.autograd import math_attention
 from vml_fast.denoisers.latent import LatentDenoiser
 from vml_fast.operators.base import LinearOperator
 from vml_fast.operators.cg import conjugate_gradient
@@ -107,7 +107,7 @@ class Linearized(LatentTerm):
         self.calls += 1
         self.leaf = denoised.detach().requires_grad_(True)
         # the fused attention kernels have no second derivative; the plain form has
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        with torch.enable_grad(), math_attention:
             self.image = self.prior.decode(self.leaf)
         self.pulled = None
         return self.image.detach()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vml_fast.denoisers.base import Scalings, per_image
 from vml_fast.operators.base import LinearOperator
-from vml_fast.preconditioners import Coefficients, coefficients
+from vml_fast.preconditioners import Coefficients, coefficients, uses_pseudo_inverse
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,21 @@ class Problem:
         return self.is_noisy or self.pulls_on_null_space
 
     @property
+    def uses_noise_aware(self) -> bool:
+        """Whether a noisy measurement takes the form whose beta depends on s."""
+        if self.preconditioner is None:
+            return False
+        inverse = uses_pseudo_inverse(self.preconditioner, self.noise_std)
+        return bool(((self.noise_std > 0) & ~inverse).any())
+
+    @property
     def structure(self) -> Hashable:
         """Equal for two problems whose inner steps are the same computation on other numbers."""
         return (
             self.operator.structure,
             (tuple(self.y.shape), self.y.dtype, self.y.device),
             (self.preconditioner, self.prior_weight, self.backend),
-            self.is_noisy,
+            (self.is_noisy, self.uses_noise_aware),
         )
 
     def coefficients(self, s: Tensor, kept: Tensor, norm: Tensor, sigma_t: Tensor) -> Coefficients:

@@ -29,17 +29,17 @@ from vml_fast.runtime.problem import Level, Problem
 FORMS = ("drop", "hutchinson", "hutch++", "exact")
 
 
-def check_traces(form: str, probes: int, denoiser: Denoiser, pixels: int) -> None:
+def check_traces(form: str, probes: int, denoiser: Denoiser, entries: int) -> None:
     """Check that the traces can be had in a form.
 
     Args:
         form: of `FORMS`.
         probes: of the two estimates.
         denoiser: D.
-        pixels: n, the entries of an image.
+        entries: n, of an image.
 
     Raises:
-        InputError: another form, a number of probes that it does not take, too many pixels for the
+        InputError: another form, a number of probes that it does not take, too many entries for the
             exact traces, or a denoiser without second derivatives.
     """
     if not isinstance(form, str) or form not in FORMS:
@@ -47,10 +47,10 @@ def check_traces(form: str, probes: int, denoiser: Denoiser, pixels: int) -> Non
     probes = check_count("trace_probes", probes, 1)
     if form == "hutch++" and probes % 3:
         raise InputError(f"trace_probes is {probes}; traces='hutch++' needs a multiple of 3.")
-    if form == "exact" and pixels > EXACT_LIMIT:
+    if form == "exact" and entries > EXACT_LIMIT:
         raise InputError(
-            f"traces is 'exact', which takes at most {EXACT_LIMIT} pixels, and images have "
-            f"{pixels}; it must be 'hutchinson' or 'hutch++'."
+            f"traces is 'exact', which takes at most {EXACT_LIMIT} entries, and images have "
+            f"{entries}; it must be 'hutchinson' or 'hutch++'."
         )
     if form != "drop" and getattr(denoiser, "acceleration", None) is not None:
         raise InputError(

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from vml_fast import trace
 from vml_fast.arrays import Array, as_tensor, back_to
+from vml_fast.autograd import differentiating
 from vml_fast.checks import check_count
 from vml_fast.denoisers.latent import LatentDenoiser
 from vml_fast.errors import InputError
@@ -52,9 +53,11 @@ class Solver(ABC):
 
     Attributes:
         on_latents: whether the method knows latent priors.
+        jacobian: the product with the denoiser's Jacobian that it takes, "none" without one.
     """
 
     on_latents = False
+    jacobian = "vjp"
 
     def __init__(
         self,
@@ -83,6 +86,7 @@ class Solver(ABC):
             self.steps = len(self.schedule)
         self.backend = check_backend(backend)
 
+    @differentiating
     def solve(
         self,
         y: Array,
@@ -171,8 +175,9 @@ class Solver(ABC):
             return [run]
         if max_batch == "auto":
             like = run.y.new_zeros(()).expand(run.noise.shape)
-            jacobian = getattr(self, "jacobian", "vjp")
-            most = largest_batch(self._differentiated(), like, jacobian, run.condition)
+            most = largest_batch(
+                self._differentiated(), like, self.jacobian, run.condition, owner=self.denoiser
+            )
         else:
             most = check_max_batch(max_batch)
         starts = range(0, run.total, most)

@@ -64,6 +64,8 @@ class DAPS(Solver):
         BackendUnavailable: `backend` names one that cannot run here (raised by `solve`).
     """
 
+    jacobian = "none"
+
     def __init__(
         self,
         denoiser: Callable[..., Tensor],

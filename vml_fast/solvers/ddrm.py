@@ -31,7 +31,8 @@ class DDRM(Solver):
         sigma >= tau     x <- (1 - eta_b) D + eta_b b + sqrt(sigma^2 - eta_b^2 tau^2) n
 
     and at the first level (Eq. 7) x = b + sqrt(sigma^2 - tau^2) n, or sigma n where s = 0. The last
-    level is followed by 0, so that without noise the result meets the measurement exactly. Where
+    level is followed by 0, so that without noise and with eta_b = 1 the result meets the
+    measurement exactly; the authors' code takes D there, since it compares 0 with 0 strictly. Where
     the first level is below tau, which the paper excludes, x starts from sigma n as where s = 0.
     Singular values that H counts as zero (its rtol) count as zero here.
 
@@ -50,6 +51,8 @@ class DDRM(Solver):
         InputError: an argument is outside its range, or H has no SVD.
         BackendUnavailable: `backend` names one that cannot run here (raised by `solve`).
     """
+
+    jacobian = "none"
 
     def __init__(
         self,

@@ -71,7 +71,8 @@ class LatentVMLMAP(VMLMAP):
         cg_steps: of "gauss_newton", at least 1; each takes two passes of the decoder.
         final_projection: whether the result is x + H^T (H H^T + (sigma_y / sigma_e)^2 I)^-1
             (y - H x) for x = Dec(D), with sigma_e the error of the autoencoder: x + H^+ (y - H x)
-            without noise. "auto" does it for the samples without noise.
+            up to a noise of 1e-4, and x itself for noisy samples where sigma_e is 0. "auto" does
+            it for the samples without noise.
         backend: of the op that adds noise: "auto", "reference", "cpp", "triton" or "cuda".
 
     Raises:
@@ -124,8 +125,7 @@ class LatentVMLMAP(VMLMAP):
             share = 0.0 if self.preconditioner is None else AUTO_ERROR
             self.autoencoder_std = share * denoiser.autoencoder_std
         else:
-            self.autoencoder_std = checked_std(autoencoder_std)
-            self.projection_std = self.autoencoder_std or self.projection_std
+            self.autoencoder_std = self.projection_std = checked_std(autoencoder_std)
         if final_projection not in (True, False, "auto"):
             raise InputError(
                 f"final_projection is {final_projection!r}; it must be 'auto', True or False."
@@ -177,23 +177,41 @@ class LatentVMLMAP(VMLMAP):
 
     def _projected(self, image: Tensor, run: Run) -> Tensor:
         """The image moved to the data, as far as the autoencoder's error allows."""
-        chosen = run.noise_std <= AUTO_NOISE_LIMIT
-        if self.final_projection != "auto":
-            chosen = torch.full_like(chosen, bool(self.final_projection))
-        if not bool(chosen.any()):
+        if self.final_projection is False:
             return image
-        ratio = torch.zeros_like(run.noise_std)
-        if self.projection_std > 0:
-            ratio = (run.noise_std / self.projection_std) ** 2
-        correct = regularized_inverse(run.operator, ratio, run.y)
-        moved = image + correct(run.y - run.operator.forward(image))
-        return torch.where(column(chosen, image) > 0, moved, image)
+        if self.final_projection is True:
+            return project(image, run.operator, run.y, run.noise_std, self.projection_std)
+        noiseless = run.noise_std <= AUTO_NOISE_LIMIT
+        if not bool(noiseless.any()):
+            return image
+        moved = project(image, run.operator, run.y, run.noise_std, self.projection_std)
+        return torch.where(column(noiseless, image) > 0, moved, image)
 
     def _state_shape(self, operator: LinearOperator) -> tuple[int, int, int]:
         return self.denoiser.latent_shape
 
     def _differentiated(self) -> Callable[..., Tensor]:
         return self._round_trip
+
+
+def project(
+    image: Tensor, operator: LinearOperator, y: Tensor, noise_std: Tensor, error: float
+) -> Tensor:
+    """x + H^T (H H^T + (sigma_y / sigma_e)^2 I)^-1 (y - H x).
+
+    Args:
+        image: x, (B, C, H, W).
+        operator: H.
+        y: (B, *measurement_shape).
+        noise_std: sigma_y, (B,) float64; up to `AUTO_NOISE_LIMIT` it counts as 0.
+        error: sigma_e, at least 0; with 0 the noisy samples stay where they are.
+    """
+    noisy = noise_std > AUTO_NOISE_LIMIT
+    ratio = (noise_std / error) ** 2 if error > 0 else torch.zeros_like(noise_std)
+    correct = regularized_inverse(operator, torch.where(noisy, ratio, 0.0), y)
+    moved = image + correct(y - operator.forward(image))
+    left = column(noisy & (error == 0), image) > 0
+    return torch.where(left, image, moved)
 
 
 def _round_trip(prior: LatentDenoiser) -> Callable[..., Tensor]:

@@ -22,7 +22,7 @@ from vml_fast.runtime.runners import take_runner
 from vml_fast.runtime.sampling import Sampling
 from vml_fast.schedules import SIGMA_MAX, SIGMA_MIN, edm_schedule
 from vml_fast.solvers.base import Solver
-from vml_fast.solvers.checks import check_image_shape
+from vml_fast.solvers.checks import check_denoiser, check_image_shape
 from vml_fast.solvers.run import Run
 
 
@@ -93,6 +93,7 @@ class MAPGA(Solver):
         cuda_graph: Wish = "auto",
     ) -> None:
         self.consistency = denoiser if consistency is None else consistency
+        check_denoiser(self.consistency, "consistency")
         networks = (denoiser, self.consistency)
         least = max(getattr(network, "sigma_min", SIGMA_MIN) for network in networks)
         self.sigma_eps = check_number(

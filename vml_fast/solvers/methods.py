@@ -75,7 +75,8 @@ def restore(
     Args:
         y: (B, *measurement_shape), y = H x + noise, images in [-1, 1]; of torch, NumPy or CuPy.
         operator: H.
-        denoiser: D(x, sigma); for the forms of VML-MAP a `LatentDenoiser`, too.
+        denoiser: D(x, sigma); for the forms of VML-MAP a `LatentDenoiser`, too (the tau forms
+            then hold sigma_y, of images, against the noise levels of latents).
         method: a name of `METHODS` or `BASELINES`.
         noise_std: sigma_y in units of y (images in [-1, 1]), one number or (B,), in [0, 1e6].
         **options: any keyword of the method's solver (`VMLMAP`, `MAPGA`, ...) or of its `solve`;
@@ -86,6 +87,8 @@ def restore(
 
     Raises:
         InputError: an argument is of the wrong shape, dtype, range or name.
+        BackendUnavailable: a backend was named and cannot run here, or `compile` or `cuda_graph`
+            is True and cannot be had.
     """
     running = {key: options.pop(key) for key in _SOLVE_KEYWORDS if key in options}
     solver, settings = _solver(method, noise_std, options)

@@ -40,6 +40,9 @@ class PiGDM(Solver):
     is DDIM with D + sigma_t^2 grad log p(y | x_t) in place of D: as the steps shrink it samples
     the posterior exactly if p(x0 | x_t) is what is assumed, that is, if the prior is N(m, I).
 
+    The authors' released code starts from H^+ y with noise and has eta = 0 in its settings; here it
+    is the paper's start from noise alone, and its eta = 1.
+
     Args:
         denoiser: D(x, sigma) in variance-exploding coordinates, any callable.
         operator: H; conjugate gradients stand in for a missing SVD.

@@ -18,7 +18,9 @@ class State:
         level: 0 ... N-1.
         sigma: the noise level.
         residual: (B,) RMS of y - H D over observed entries.
-        denoised: (B, C, H, W) D(x, sigma); in `Result.trace` only with keep_images=True.
+        denoised: (B, C, H, W) the estimate of the image: D(x, sigma), C(x, sigma) of MAP-GA, the
+            Langevin sample of DAPS, the decoded D of a latent prior; in `Result.trace` only with
+            keep_images=True.
         samples: which of the samples of y these are; all of them unless the batch was split.
     """
 

@@ -60,9 +60,10 @@ class VMLMAP(Solver):
             "cpp", "triton" or "cuda".
         traces: what becomes of the loss's two trace terms, whose gradients take second derivatives
             of D: "drop", as the paper does; "hutchinson" or "hutch++", estimated with fresh probes
-            in every step; "exact", from all rows of J, for images of at most 4096 pixels. A
+            in every step; "exact", from all rows of J, for images of at most 4096 entries. A
             preconditioner weights them as it weights the step: x loses the gradient of
-            Tr( V (alpha s - beta) V^T Cov ) / 2. Not with `compile` or `cuda_graph`.
+            Tr( V (alpha s - beta) V^T Cov ) / 2. Not with `compile` or `cuda_graph`, and their
+            memory is not counted by `solve(max_batch="auto")`.
         trace_probes: vectors of an estimate, at least 1; a multiple of 3 for "hutch++".
         final_projection: replace x by x + H^+(y - H x) at the end (sensible without noise only).
         compile: the network by `torch.compile`: True, False, or "auto" where that is known to pay.

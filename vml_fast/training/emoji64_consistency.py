@@ -51,7 +51,7 @@ package.
 
 **Reproduce.** `python -m vml_fast.training.emoji64_consistency --data img/google/64 --output RUN`
 (the result depends on how many steps fit in the time budget). The present weights come from the
-first 68 of 77 planned minutes, on a core shared with other work.
+first 68 of 77 planned minutes, in which other work left those nine of the core.
 """
 
 
@@ -90,7 +90,7 @@ def main() -> None:
             folder = load_image_folder(options.data, settings.size)
             trainer = ConsistencyTrainer(folder, options.output, settings, resume=options.resume)
             if not trainer.run()["final"]:
-                return
+                sys.exit(130)
         install(options.output)
     except InputError as error:
         sys.exit(f"error: {error}")

@@ -26,8 +26,8 @@ from vml_fast.evaluation.measurements import simulate
 from vml_fast.evaluation.metrics import psnr
 from vml_fast.evaluation.perceptual import perceptual_measures
 from vml_fast.operators import LinearOperator, task
-from vml_fast.runtime.inverse import regularized_inverse
 from vml_fast.solvers import VMLMAP
+from vml_fast.solvers.latent_vml_map import project
 
 TASKS = ("sr4", "half", "deblur-gauss")
 STEPS, INNER_STEPS = 33, 1
@@ -174,11 +174,8 @@ class _Problem:
 
     def projected(self, images: Tensor, error: float) -> Tensor:
         """The images corrected in image space, as `LatentVMLMAP(final_projection=True)` does."""
-        ratio = torch.zeros(len(images), dtype=torch.float64)
-        if error > 0:
-            ratio += (self.noise_std / error) ** 2
-        correct = regularized_inverse(self.operator, ratio, self.y)
-        return images + correct(self.y - self.operator.forward(images))
+        noise_std = torch.full((len(images),), self.noise_std, dtype=torch.float64)
+        return project(images, self.operator, self.y, noise_std, error)
 
 
 def _problem(
