@@ -38,6 +38,7 @@ def test_one_level_is_sigma_max() -> None:
         {"steps": 3, "sigma_max": float("inf")},
         {"steps": 3, "rho": 0.0},
         {"steps": 3, "rho": float("nan")},
+        {"steps": 3, "rho": float("inf")},
     ],
 )
 def test_bad_arguments(keywords: dict) -> None:

@@ -35,13 +35,13 @@ def test_a_long_job_is_compiled_once_the_pace_is_known() -> None:
     """Saving 1 - 1/1.08 of an hour and a half pays for four minutes; of a minute it does not."""
     known = job()
     known.pace.eager_step = 1.0
-    assert choose.choose(replace(known, steps=60), "auto", "auto") == EAGER
-    assert choose.choose(replace(known, steps=5400), "auto", "auto").compile
+    assert choose.choose(replace(known, total_steps=60), "auto", "auto") == EAGER
+    assert choose.choose(replace(known, total_steps=5400), "auto", "auto").compile
     known.pace.compiling = 600.0  # as measured here, slower than the table has it
-    assert choose.choose(replace(known, steps=5400), "auto", "auto") == EAGER
+    assert choose.choose(replace(known, total_steps=5400), "auto", "auto") == EAGER
     known.pace.compiling = 1.0
     known.pace.failed.add("compile")
-    assert choose.choose(replace(known, steps=5400), "auto", "auto") == EAGER
+    assert choose.choose(replace(known, total_steps=5400), "auto", "auto") == EAGER
 
 
 def test_nothing_is_compiled_where_the_gain_was_not_measured(

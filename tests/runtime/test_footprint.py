@@ -57,6 +57,40 @@ def test_a_finite_difference_keeps_no_activations() -> None:
     assert per_image("finite_difference") < 0.5 * per_image("vjp")
 
 
+def test_a_method_without_products_is_not_measured_with_one() -> None:
+    """DDRM and DAPS run with denoisers that no graph can be made of."""
+    asked = []
+
+    def denoiser(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        asked.append(torch.is_grad_enabled() and x.requires_grad)
+        return 0.5 * x
+
+    footprint.measured_peaks(denoiser, torch.zeros(2, *WIDE), "none", {})
+    assert asked and not any(asked)
+    assert per_image("none") < 0.5 * per_image("vjp")
+
+
+def test_a_profile_under_way_is_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(footprint, "free_memory", lambda device: 1 << 20)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        torch.ones(3).add(1)
+        assert footprint.largest_batch(network(), torch.zeros(4, *WIDE), "vjp", {}) == 4
+        torch.ones(3).mul(2)
+    names = {event.name for event in profile.events()}
+    assert {"aten::add", "aten::mul"} <= names
+
+
+def test_peaks_are_kept_for_their_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A latent prior's model is another function for each solver; its peaks are not."""
+    calls = []
+    monkeypatch.setattr(footprint, "free_memory", lambda device: 1 << 20)
+    monkeypatch.setattr(footprint, "measured_peaks", lambda *given: calls.append(given) or (8, 16))
+    owner = network()
+    for _ in range(3):
+        footprint.largest_batch(lambda x, s: x, torch.zeros(4, *WIDE), "vjp", {}, owner=owner)
+    assert len(calls) == 1
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of the resident memory")
 @pytest.mark.parametrize("product", ["vjp", "finite_difference"])
 def test_the_process_takes_what_was_measured(product: str) -> None:

@@ -119,6 +119,25 @@ def test_reencoding_is_the_pseudo_inverse_through_a_linear_pair():
     assert term.calls == 3
 
 
+def test_reencoding_takes_noise_for_what_it_is():
+    """Its correction is the mean of N(x0; D, sigma_t^2 I) given y, not H^+ with all its noise."""
+    problem = LatentProblem(0.0)
+    z = torch.zeros(2, 2, 2, 2, dtype=F64)
+    noise_std = torch.tensor([0.0, 0.4], dtype=F64)
+    y = problem.y.repeat(2, 1)
+    term = ReencodingTerm(
+        problem.prior, problem.operator, y, noise_std, autoencoder_std=0.0, prior_weight=0.0
+    )
+    for level in (SIGMA, 3 * SIGMA):
+        term.set_level(level, z)
+        found = term(z, z).flatten(1)
+        for i in range(2):
+            cov = level**2 * problem.h @ problem.h.T + noise_std[i] ** 2 * torch.eye(5, dtype=F64)
+            mean = level**2 * problem.h.T @ torch.linalg.solve(cov, problem.y_on_latents[0])
+            truth = torch.linalg.pinv(problem.a) @ mean
+            torch.testing.assert_close(found[i], truth, rtol=1e-6, atol=1e-9)
+
+
 def test_reencoding_does_not_move_what_meets_the_data():
     """The pair changes what passes through it; that is no error of the data."""
     prior, operator, z, _ = curved_problem()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import pytest
 import torch
 from torch import Tensor
 
 import vml_fast as vf
 from tests.solvers.problems import SHAPE, Problem, matrix, mixture, problem
+from vml_fast.denoisers import GaussianMixtureDenoiser
 from vml_fast.errors import InputError
 from vml_fast.operators import Inpainting, LinearMap, MatrixOperator
 from vml_fast.solvers import METHODS, VMLMAP, State, method_options, restore
@@ -171,6 +174,37 @@ def test_conjugate_gradients_equal_the_svd(
         for operator in (setting.operator, matrix_free)
     )
     torch.testing.assert_close(by_cg.image, by_svd.image, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("noise_std", [0.0, 1e-9, 1e-3, 0.05])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_without_an_svd_y_may_be_outside_of_the_range_of_h(
+    noise_std: float, dtype: torch.dtype
+) -> None:
+    """More measurements than pixels, and a part of y that no image has."""
+    generator = torch.Generator().manual_seed(4)
+    n = prod(SHAPE)
+    tall = torch.randn(2 * n, n, generator=generator, dtype=dtype) / n**0.5
+    y = torch.randn(2, 2 * n, generator=generator, dtype=dtype)
+    problems = (
+        MatrixOperator(tall, SHAPE),
+        LinearMap(lambda x: x.flatten(1) @ tall.to(x).T, SHAPE),
+    )
+    settings = {"noise_std": noise_std, "preconditioner": "noise_aware"}
+    by_svd, by_cg, reference = (
+        VMLMAP(small_prior(dtype), H, steps=5, inner_steps=3, **settings).solve(y).image
+        if solved
+        else vf.reference.vml_map(small_prior(dtype), H, y, steps=5, inner_steps=3, **settings)
+        for H, solved in ((problems[0], True), (problems[1], True), (problems[1], False))
+    )
+    tolerance = 1e-3 if dtype == torch.float32 else 1e-7
+    torch.testing.assert_close(by_cg, by_svd, rtol=0, atol=tolerance)
+    torch.testing.assert_close(reference, by_svd, rtol=0, atol=tolerance)
+
+
+def small_prior(dtype: torch.dtype) -> GaussianMixtureDenoiser:
+    means = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(5)).to(dtype)
+    return GaussianMixtureDenoiser(means, 0.2**2)
 
 
 def test_counts_of_network_passes() -> None:

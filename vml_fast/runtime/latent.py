@@ -16,7 +16,6 @@ that no image has, which is where blurred and inconsistent results come from. Th
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -191,16 +190,27 @@ class GaussNewtonTerm(Linearized):
 class ReencodingTerm(LatentTerm):
     """The image is corrected and encoded again: no derivative of the decoder.
 
-        v = a ( Enc(Dec(D) + R r) - Enc(Dec(D)) ) + (1 - a) w p,   a = sigma_t^2 / (sigma_t^2 + q)
+        v = a ( Enc(Dec(D) + R r) - Enc(Dec(D)) ) + w p q / (sigma_t^2 + q)
+        a = sigma_t^2 / (sigma_t^2 + q)
 
     The encoder, made to undo the decoder, stands in for its pseudo-inverse; the difference takes
-    away what one pass through both changes of its own. R is H^+ where sigma_e = 0.
+    away what one pass through both changes of its own. Where sigma_e = 0 it corrects by
+
+        R = H^T (H H^T + (sigma_y / sigma_t)^2 I)^-1,   a = 1
+
+    the mean of the image given y where its error is sigma_t; H^+ would spread the noise of badly
+    conditioned measurements over the latents.
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def set_level(self, sigma: Tensor, denoised: Tensor) -> None:
+        """Move to a noise level, where R may depend on it."""
+        super().set_level(sigma, denoised)
+        self.share = self.sigma**2 / (self.sigma**2 + self.variance)
         if self.autoencoder_std == 0:
-            self.pull = self.operator.pseudo_inverse
+            self.pull = regularized_inverse(
+                self.operator, (self.noise_std / self.sigma) ** 2, self.y
+            )
+            self.share = torch.ones_like(self.share)
 
     def __call__(self, denoised: Tensor, z: Tensor) -> Tensor:
         """v by two encodings."""
@@ -209,7 +219,5 @@ class ReencodingTerm(LatentTerm):
         self.calls += 2
         with torch.no_grad():
             data = self.prior.encode(corrected) - self.prior.encode(image)
-        total = self.sigma**2 + self.variance
-        return column(self.sigma**2 / total, z) * data + column(self.own_weight / total, z) * (
-            denoised - z
-        )
+        own = self.own_weight / (self.sigma**2 + self.variance)
+        return column(self.share, z) * data + column(own, z) * (denoised - z)
