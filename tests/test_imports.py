@@ -22,7 +22,7 @@ LAYERS = (
 )
 """From the top down; a module imports its own layer and those below it."""
 
-GROUND = ("arrays", "checks", "devices", "errors", "trace", "__version__", "")
+GROUND = ("arrays", "autograd", "checks", "devices", "errors", "trace", "__version__", "")
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 
