@@ -23,11 +23,11 @@ def check_operator(operator: object) -> None:
         )
 
 
-def check_denoiser(denoiser: object, name: str = "denoiser") -> None:
-    """D, or another model under its name, is a function, and no operator in its place."""
+def check_denoiser(denoiser: object, name: str = "denoiser", symbol: str = "D") -> None:
+    """D, or another model under its name and symbol, is a function, and no operator."""
     if not callable(denoiser) or isinstance(denoiser, LinearOperator):
         raise InputError(
-            f"{name} is a {type(denoiser).__name__}; it must be a function of (x, sigma)."
+            f"{name} is a {type(denoiser).__name__}; it must be a function {symbol}(x, sigma)."
         )
 
 

@@ -93,7 +93,7 @@ class MAPGA(Solver):
         cuda_graph: Wish = "auto",
     ) -> None:
         self.consistency = denoiser if consistency is None else consistency
-        check_denoiser(self.consistency, "consistency")
+        check_denoiser(self.consistency, "consistency", "C")
         networks = (denoiser, self.consistency)
         least = max(getattr(network, "sigma_min", SIGMA_MIN) for network in networks)
         self.sigma_eps = check_number(
