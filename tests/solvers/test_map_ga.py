@@ -229,7 +229,7 @@ def test_a_schedule_of_ones_own_and_the_trace() -> None:
 def test_names_need_or_refuse_a_consistency_model() -> None:
     setting = problem()
     arguments = (setting.y, setting.operator, setting.denoiser)
-    with pytest.raises(InputError, match="consistency is a int; .* function C"):
+    with pytest.raises(InputError, match=r"consistency is a int; .* function C"):
         MAPGA(setting.denoiser, setting.operator, consistency=5)
     with pytest.raises(InputError, match="needs consistency"):
         restore(*arguments, method="map-ga")
